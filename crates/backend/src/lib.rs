@@ -1,0 +1,1 @@
+//! Pages behind a login: sign-up, login, logout and the files of the site.

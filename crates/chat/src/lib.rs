@@ -1,0 +1,1 @@
+//! What chat is: ids, envelopes, channels, membership, rosters, timelines and the storage traits.

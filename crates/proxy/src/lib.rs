@@ -1,0 +1,1 @@
+//! The reverse proxy: configuration, routing, balancing, relay.

@@ -1,0 +1,1 @@
+//! Memory and SQLite behind the storage traits of the chat crate.

@@ -1,0 +1,1 @@
+//! For tests only: raw HTTP client, case files, byte-wise splitting.

@@ -1,0 +1,1 @@
+//! The terminal client: chat notices to a screen, keys to commands.

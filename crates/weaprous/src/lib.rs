@@ -1,0 +1,1 @@
+//! The web framework: application, router, extractors, responses, cookies, sessions, static files, events.
