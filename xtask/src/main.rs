@@ -1,2 +1,26 @@
-//! Tasks of this repository.
-fn main() {}
+//! Tasks of this repository: the gate (`ci`), the structure checks (`tidy`), the packages both need (`setup`), and
+//! the measurements (`bench`).
+
+mod ci;
+mod setup;
+mod shell;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    shell::enter_root()?;
+    match args.first().map(String::as_str) {
+        Some("ci") => ci::run(),
+        Some("tidy") => tidy::run(),
+        Some("setup") => setup::run(),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+  ci      everything a change must pass: fmt, clippy, tests, docs, tidy, licences, the page in a browser
+  tidy    the structure checks alone
+  setup   installs what ci needs (Debian packages, npm packages, cargo-deny)";

@@ -1,0 +1,92 @@
+//! The gate: every check in the order of how fast it fails, then one line that counts the tests.
+
+use crate::{setup, shell, tidy};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// Runs everything a change must pass. Ends with `N passed, N failed`.
+pub(crate) fn run() -> Result<()> {
+    setup::run()?;
+    shell::run("cargo fmt --all -- --check")?;
+    tidy::run()?;
+    shell::run(&format!("{} check --hide-inclusion-graph licenses bans sources", setup::deny_program()))?;
+    shell::run("cargo clippy --workspace --all-targets --quiet -- -D warnings")?;
+    let mut counts = Counts::default();
+    let rust_passes = rust_tests(&mut counts)?;
+    docs()?;
+    shell::run("npm --prefix browser run --silent types")?;
+    let browser_passes = browser_tests(&mut counts)?;
+    println!("\n{} passed, {} failed", counts.passed, counts.failed);
+    if !(rust_passes && browser_passes) {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+/// Tests run so far, over all runners.
+#[derive(Default)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+}
+
+impl Counts {
+    /// Adds `test result: ok. 12 passed; 0 failed; …`, cargo's line for one test binary.
+    fn add_cargo_line(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split([';', '.']) {
+            match part.trim().split_once(' ') {
+                Some((count, "passed")) => self.passed += count.parse::<u32>().unwrap_or(0),
+                Some((count, "failed")) => self.failed += count.parse::<u32>().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds `ℹ pass 12` or `# pass 12`, node's lines at the end of a run.
+    fn add_node_line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["ℹ" | "#", "pass", count] => self.passed += count.parse::<u32>().unwrap_or(0),
+            ["ℹ" | "#", "fail", count] => self.failed += count.parse::<u32>().unwrap_or(0),
+            _ => {}
+        }
+    }
+}
+
+fn rust_tests(counts: &mut Counts) -> Result<bool> {
+    let line = "cargo test --workspace --no-fail-fast --quiet";
+    shell::run_watched(shell::command(line), line, |line| counts.add_cargo_line(line))
+}
+
+fn docs() -> Result<()> {
+    let mut command = shell::command("cargo doc --workspace --no-deps --quiet");
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    shell::run_command(command, "cargo doc, warnings denied")
+}
+
+/// The page in real Chromium, against the binary that the tests above built.
+fn browser_tests(counts: &mut Counts) -> Result<bool> {
+    shell::run("cargo build --quiet -p cli")?;
+    let mut command = Command::new("npm");
+    command.args(["--prefix", "browser", "run", "--silent", "test"]);
+    shell::run_watched(command, "browser tests", |line| counts.add_node_line(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn counts_add_up_over_runners() {
+        let mut counts = Counts::default();
+        counts.add_cargo_line(
+            "test result: ok. 12 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.1s",
+        );
+        counts.add_cargo_line("test result: FAILED. 2 passed; 3 failed; 0 ignored");
+        counts.add_node_line("ℹ pass 7");
+        counts.add_node_line("# fail 1");
+        counts.add_node_line("ok 1 - a pass 9");
+        assert_eq!((counts.passed, counts.failed), (21, 5));
+    }
+}

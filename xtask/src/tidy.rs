@@ -1,0 +1,177 @@
+//! Rules that check themselves: who may depend on whom (the table in ARCHITECTURE.md), what pure crates must not
+//! name, what a file must look like. Prints every breach, then fails if there was one.
+
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Crates that know bytes and values only.
+const PURE: [&str; 3] = ["http1", "chat", "p2p"];
+
+/// What a pure crate must not name in its sources: clocks, files, sockets, threads, randomness.
+const IMPURE: [&str; 8] =
+    ["SystemTime::now", "Instant::now", "std::fs", "std::thread", "TcpStream", "UdpSocket", "tokio", "getrandom"];
+
+/// Words that may stand in no tracked source file, each with the reason.
+const FORBIDDEN: [(&str, &str); 6] = [
+    (concat!("to", "do!("), "a stub is a defect"),
+    (concat!("unimpl", "emented!("), "a stub is a defect"),
+    (concat!("FIX", "ME"), "open an issue instead"),
+    (concat!("#[ig", "nore]"), "a skipped test is a defect"),
+    (concat!("inner", "HTML"), "foreign text reaches the page through textContent"),
+    (concat!("/ho", "me/"), "no path of a machine"),
+];
+
+/// Longest source file, in lines; past that it is no longer one thing.
+const FILE_LINES_MAX: usize = 1000;
+/// Longest ARCHITECTURE.md, in lines.
+const ARCHITECTURE_LINES_MAX: usize = 150;
+/// Longest example of the framework, in lines.
+const EXAMPLE_LINES_MAX: usize = 60;
+
+pub(crate) fn run() -> Result<()> {
+    println!("\n==> tidy");
+    let mut breaches = Vec::new();
+    dependencies(&mut breaches)?;
+    for path in tracked_files()? {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        sources(&path, &text, &mut breaches);
+        links(&path, &text, &mut breaches);
+    }
+    for breach in &breaches {
+        println!("{breach}");
+    }
+    if !breaches.is_empty() {
+        bail!("tidy: {} breaches", breaches.len());
+    }
+    Ok(())
+}
+
+fn tracked_files() -> Result<Vec<String>> {
+    let output =
+        Command::new("git").args(["ls-files", "-z"]).output().context("tidy asks git which files there are")?;
+    let names = String::from_utf8(output.stdout).context("file names are UTF-8")?;
+    Ok(names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// Compares `cargo metadata` with the table in ARCHITECTURE.md, both ways.
+fn dependencies(breaches: &mut Vec<String>) -> Result<()> {
+    let text = std::fs::read_to_string("ARCHITECTURE.md").context("ARCHITECTURE.md holds the dependency table")?;
+    let allowed = table(&text);
+    for (name, found) in workspace_dependencies()? {
+        let Some(allowed) = allowed.get(&name) else {
+            breaches.push(format!("ARCHITECTURE.md: the table of dependencies lacks `{name}`"));
+            continue;
+        };
+        for other in found.difference(allowed) {
+            breaches.push(format!("{name} depends on {other}, which the table in ARCHITECTURE.md does not allow"));
+        }
+        for other in allowed.difference(&found) {
+            breaches.push(format!("ARCHITECTURE.md allows {name} → {other}, which is not there: take it out"));
+        }
+    }
+    Ok(())
+}
+
+/// Rows ``| `name` | `a` `b` |`` → name → {a, b}.
+fn table(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let ticked = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let start = text.find("## Who may depend on whom").unwrap_or(text.len());
+    text[start..]
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split_once('|'))
+        .map(|(name, rest)| (name.trim().trim_end_matches('`').to_owned(), ticked(rest).into_iter().collect()))
+        .collect()
+}
+
+/// Each member's dependencies on other members, without those for tests.
+fn workspace_dependencies() -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata is JSON")?;
+    let packages = metadata["packages"].as_array().context("metadata lists packages")?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let own: BTreeSet<String> = packages.iter().map(|package| text(&package["name"])).collect();
+    let dependencies = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().cloned().unwrap_or_default();
+        all.iter().filter(|d| d["kind"].is_null()).map(|d| text(&d["name"])).filter(|d| own.contains(d)).collect()
+    };
+    Ok(packages.iter().map(|package| (text(&package["name"]), dependencies(package))).collect())
+}
+
+fn sources(path: &str, text: &str, breaches: &mut Vec<String>) {
+    let lines = text.lines().count();
+    let limit = |max: usize, breaches: &mut Vec<String>| {
+        if lines > max {
+            breaches.push(format!("{path}: {lines} lines, at most {max}"));
+        }
+    };
+    let rust = path.ends_with(".rs");
+    if path == "ARCHITECTURE.md" {
+        limit(ARCHITECTURE_LINES_MAX, breaches);
+    } else if path.starts_with("crates/weaprous/examples/") {
+        limit(EXAMPLE_LINES_MAX, breaches);
+    } else if rust || path.ends_with(".js") || path.ends_with(".mjs") || path.ends_with(".css") {
+        limit(FILE_LINES_MAX, breaches);
+    }
+    if rust && !text.starts_with("//!") {
+        breaches.push(format!("{path}:1: a file begins with `//!`: what it is and what it never does"));
+    }
+    if path.ends_with("Cargo.toml") && path != "Cargo.toml" && !text.contains("[lints]\nworkspace = true") {
+        breaches.push(format!("{path}: lacks `[lints] workspace = true`"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        words(path, number + 1, line, breaches);
+    }
+}
+
+fn words(path: &str, number: usize, line: &str, breaches: &mut Vec<String>) {
+    let source = [".rs", ".js", ".mjs", ".html", ".css"].iter().any(|ending| path.ends_with(ending));
+    if source {
+        for (word, reason) in FORBIDDEN.iter().filter(|(word, _)| line.contains(word)) {
+            breaches.push(format!("{path}:{number}: `{word}`: {reason}"));
+        }
+    }
+    let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
+    if pure && path.ends_with(".rs") && !line.trim_start().starts_with("//") {
+        for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+            breaches.push(format!("{path}:{number}: a pure crate names `{word}`"));
+        }
+    }
+}
+
+/// Relative links in Markdown lead to a file that is there.
+fn links(path: &str, text: &str, breaches: &mut Vec<String>) {
+    if !path.ends_with(".md") || path.contains("/cases/") {
+        return;
+    }
+    let folder = std::path::Path::new(path).parent().unwrap_or(std::path::Path::new(""));
+    for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let file = target.split('#').next().unwrap_or_default();
+        let relative = !file.is_empty() && !file.contains("://") && !file.contains(' ');
+        if relative && !folder.join(file).exists() {
+            breaches.push(format!("{path}: the link to `{target}` leads nowhere"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_read_by_its_ticks() {
+        let text = "## Who may depend on whom\n| crate | may |\n|---|---|\n| `a` | `b`, `c` |\n| `d` | – |\n";
+        let table = table(text);
+        assert_eq!(table["a"], BTreeSet::from(["b".to_owned(), "c".to_owned()]));
+        assert!(table["d"].is_empty());
+    }
+
+    #[test]
+    fn a_pure_crate_may_not_read_the_clock() {
+        let mut breaches = Vec::new();
+        words("crates/chat/src/lib.rs", 3, "let now = Instant::now();", &mut breaches);
+        words("crates/engine/src/lib.rs", 3, "let now = Instant::now();", &mut breaches);
+        assert_eq!(breaches, ["crates/chat/src/lib.rs:3: a pure crate names `Instant::now`"]);
+    }
+}
