@@ -1,7 +1,7 @@
 //! The gate: every check in the order of how fast it fails, then one line that counts the tests.
 
 use crate::{setup, shell, tidy};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 /// Runs everything a change must pass. Ends with `N passed, N failed`.
@@ -9,7 +9,8 @@ pub(crate) fn run() -> Result<()> {
     setup::run()?;
     shell::run("cargo fmt --all -- --check")?;
     tidy::run()?;
-    shell::run(&format!("{} check --hide-inclusion-graph licenses bans sources", setup::deny_program()))?;
+    let deny = setup::deny_program().context("cargo-deny was installed by the setup step")?;
+    shell::run(&format!("{deny} check --hide-inclusion-graph licenses bans sources"))?;
     shell::run("cargo clippy --workspace --all-targets --quiet -- -D warnings")?;
     let mut counts = Counts::default();
     let rust_passes = rust_tests(&mut counts)?;

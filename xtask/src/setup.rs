@@ -9,7 +9,7 @@ const DEBIAN: [(&str, &str); 5] =
     [("cc", "build-essential"), ("chromium", "chromium"), ("node", "nodejs"), ("npm", "npm"), ("git", "git")];
 
 /// Where cargo installs tools of the gate: inside the target folder, so that nothing outside the clone changes.
-pub(crate) const TOOLS: &str = "target/tools";
+const TOOLS: &str = "target/tools";
 
 /// The version of cargo-deny the configuration `deny.toml` is written for.
 const DENY_VERSION: &str = "0.20.2";
@@ -44,20 +44,23 @@ fn npm_packages() -> Result<()> {
 }
 
 fn cargo_deny() -> Result<()> {
-    let wanted = format!("cargo-deny {DENY_VERSION}");
-    let found = std::process::Command::new(deny_program()).arg("--version").output();
-    if found.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == wanted) {
+    if deny_program().is_some() {
         return Ok(());
     }
     shell::run_retrying(
         &format!(
-            "cargo install --quiet --locked --root {TOOLS} --target-dir {TOOLS}/build cargo-deny --version {DENY_VERSION}"
+            "cargo install --quiet --locked --root {TOOLS} --target-dir {TOOLS}/build \
+             cargo-deny --version {DENY_VERSION}"
         ),
         3,
     )
 }
 
-/// The cargo-deny to run: the one on the PATH, else the gate's own.
-pub(crate) fn deny_program() -> String {
-    if shell::is_installed("cargo-deny") { "cargo-deny".to_owned() } else { format!("{TOOLS}/bin/cargo-deny") }
+/// The cargo-deny of the version wanted: on the PATH, or the gate's own.
+pub(crate) fn deny_program() -> Option<String> {
+    let wanted = format!("cargo-deny {DENY_VERSION}");
+    ["cargo-deny".to_owned(), format!("{TOOLS}/bin/cargo-deny")].into_iter().find(|program| {
+        let found = std::process::Command::new(program).arg("--version").output();
+        found.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == wanted)
+    })
 }
