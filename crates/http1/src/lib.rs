@@ -1,1 +1,57 @@
 //! HTTP/1.1 as bytes and events, both roles, no IO (RFC 9110, RFC 9112).
+//!
+//! Never opens a socket, never reads a clock, never spawns. The caller appends received bytes to a
+//! `BytesMut` and polls a decoder for events; to send, it asks for heads and body framing to be
+//! written into a buffer. Strict by default: what the RFC lets a recipient refuse is refused, and
+//! after an error nothing more is parsed.
+//!
+//! ```text
+//!   socket → BytesMut → RequestDecoder::poll  → Head, Data…, Trailers?, End, Head, …
+//!   BodyEncoder ← write_response_head ← status, Fields, Framing          (server role)
+//!   socket → BytesMut → ResponseDecoder::poll → Head (1xx…), Head, Data…, Trailers?, End
+//!   BodyEncoder ← write_request_head ← method, target, Fields, Framing   (client role)
+//! ```
+//!
+//! Where things are: `start_line` and `target` parse the first line, `received` holds fields as they
+//! came, `framing` decides once how a body ends, `chunked` reads chunks, `decoder` drives them,
+//! `fields` and `encode` write.
+
+mod ascii;
+mod chunked;
+mod connection;
+mod decoder;
+mod encode;
+mod error;
+mod fields;
+mod framing;
+mod head;
+mod limits;
+mod method;
+mod received;
+mod start_line;
+mod status;
+mod target;
+mod version;
+
+pub use connection::{is_hop_by_hop, tokens};
+pub use decoder::{Event, RequestDecoder, ResponseDecoder};
+pub use encode::{
+    BodyEncoder, EncodeError, RequestSpec, ResponseSpec, Written, write_continue, write_request_head,
+    write_response_head,
+};
+pub use error::{ErrorKind, Fault, ParseError};
+pub use fields::{Fields, InvalidField};
+pub use framing::Framing;
+pub use head::{RequestHead, ResponseHead};
+pub use limits::Limits;
+pub use method::Method;
+pub use received::{ReceivedFields, Trailers};
+pub use status::StatusCode;
+pub use target::TargetForm;
+pub use version::Version;
+
+/// First bytes of an HTTP/2 connection with prior knowledge (RFC 9113 §3.4).
+///
+/// The request decoder answers them with [`ErrorKind::Http2Preface`]; a caller that speaks HTTP/2
+/// looks for them before it polls.
+pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

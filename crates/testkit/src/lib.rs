@@ -1,1 +1,12 @@
 //! For tests only: raw HTTP client, case files, byte-wise splitting.
+//!
+//! Knows nothing of the crates it tests, so that a mistake in them cannot hide itself here.
+
+pub mod cases;
+mod client;
+mod seed;
+mod split;
+
+pub use client::{RawClient, RawResponse};
+pub use seed::seed;
+pub use split::{at_every_byte, byte_by_byte};

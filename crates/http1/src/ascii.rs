@@ -1,0 +1,47 @@
+//! Which bytes may stand where (RFC 9110 §5.5, §5.6).
+
+/// `tchar`: what tokens (methods, field names, codings) are made of.
+const TCHAR: [bool; 256] = table(b"!#$%&'*+-.^_`|~", true);
+
+/// Whether the byte may be part of a token.
+pub(crate) const fn is_tchar(byte: u8) -> bool {
+    TCHAR[byte as usize]
+}
+
+/// Whether the bytes are a token: at least one, all of them `tchar`.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
+}
+
+/// Whether the bytes may be a field value: no control byte but HTAB; 0x80 and above are opaque.
+///
+/// Without an early exit on purpose: the loop then compiles to vector instructions.
+pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |ok, &byte| ok & (((byte >= b' ') & (byte != 0x7f)) | (byte == b'\t')))
+}
+
+/// Without leading and trailing SP and HTAB, and no other whitespace.
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+const fn table(extra: &[u8], alphanumeric: bool) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = alphanumeric && (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < extra.len() {
+        table[extra[index] as usize] = true;
+        index += 1;
+    }
+    table
+}

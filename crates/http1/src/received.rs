@@ -1,0 +1,94 @@
+//! Fields as they came: one buffer and offsets into it, order and duplicates kept.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// The fields of a received head or trailer section. Cloning shares the bytes.
+#[derive(Debug, Clone, Default)]
+pub struct ReceivedFields {
+    bytes: Bytes,
+    spans: Spans,
+}
+
+/// The fields after the last chunk of a body. They are never merged into the head's, and those that
+/// would change framing, routing or authentication never appear here (RFC 9110 §6.5.1).
+pub type Trailers = ReceivedFields;
+
+/// Fields kept without allocating; browsers send 10 to 16.
+const SPANS_INLINE: usize = 16;
+
+pub(crate) type Spans = SmallVec<[FieldSpan; SPANS_INLINE]>;
+
+/// Where one field stands in its buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FieldSpan {
+    pub(crate) name_start: u16,
+    pub(crate) name_end: u16,
+    pub(crate) value_start: u16,
+    pub(crate) value_end: u16,
+}
+
+impl ReceivedFields {
+    pub(crate) fn new(bytes: Bytes, spans: Spans) -> Self {
+        Self { bytes, spans }
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How many field lines there are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Every field line in order: the name as on the wire, the value without surrounding whitespace.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+        self.spans.iter().map(|span| (self.name(span), self.value(span)))
+    }
+
+    /// The value of the first field of this name, in any case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The value of the first field of this name as text; `None` also when it is not UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn get_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.spans
+            .iter()
+            .filter(move |span| self.name_bytes(span).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|span| self.value(span))
+    }
+
+    /// Whether there is a field of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The members of all comma-separated lists of this name, trimmed. Compare ignoring case.
+    pub fn tokens(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.get_all(name).flat_map(crate::tokens)
+    }
+
+    fn name_bytes(&self, span: &FieldSpan) -> &[u8] {
+        &self.bytes[usize::from(span.name_start)..usize::from(span.name_end)]
+    }
+
+    fn name(&self, span: &FieldSpan) -> &str {
+        std::str::from_utf8(self.name_bytes(span)).expect("the parser lets only tokens be names")
+    }
+
+    fn value(&self, span: &FieldSpan) -> &[u8] {
+        &self.bytes[usize::from(span.value_start)..usize::from(span.value_end)]
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads protocol cases from Markdown files a reviewer can read.

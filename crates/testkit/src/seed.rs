@@ -1,0 +1,15 @@
+//! One seed for every random test, printed so that a failure can be repeated.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The seed from the variable `WEAPROUS_SEED`, or else one from the clock. It is printed.
+pub fn seed() -> u64 {
+    let seed = std::env::var("WEAPROUS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(from_clock);
+    println!("seed: {seed} (repeat with WEAPROUS_SEED={seed})");
+    seed
+}
+
+fn from_clock() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
+    since_epoch.as_nanos() as u64
+}
