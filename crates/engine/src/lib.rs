@@ -1,1 +1,39 @@
-//! Drives HTTP/1.1 over sockets: workers, deadlines, client pool, upgrade, graceful stop.
+//! HTTP/1.1 over sockets: a server with one event loop per core, and a client with a keep-alive pool.
+//!
+//! Knows no application: a [`Service`] turns a [`Request`] into a [`Response`], and everything that
+//! can go wrong on a socket is answered or bounded here. The wire format is `http1`'s alone.
+//!
+//! ```no_run
+//! use engine::{Request, Response, Server, Settings, StatusCode, Stop};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let hello = |_: Request| async { Response::text(StatusCode::OK, "Hello, world!") };
+//! let server = Server::new(Settings::default()).listen("127.0.0.1:0".parse()?, move || hello)?;
+//! println!("listening on http://{}", server.local_addrs()[0]);
+//! server.run(Stop::new(), Duration::from_secs(10))?;
+//! # Ok(()) }
+//! ```
+
+mod body;
+mod client;
+mod message;
+mod server;
+mod service;
+mod settings;
+mod upgraded;
+
+pub use body::{Body, BodyError, BodySender, BodyStream, Gone, Source};
+pub use client::{Answer, Client, ClientError, ClientErrorKind, ClientSettings, OutgoingRequest, Stage};
+pub use http1::{
+    EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
+    ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
+};
+pub use message::{Peer, Request, Response};
+pub use server::{BindError, RunError, Running, Server};
+pub use service::Service;
+pub use settings::Settings;
+pub use upgraded::Upgraded;
+
+/// Fires once, when the program is to stop: no new connections, then an end of those that are open.
+pub type Stop = tokio_util::sync::CancellationToken;

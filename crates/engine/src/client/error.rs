@@ -1,0 +1,81 @@
+//! How a request to another server fails, by what the caller can do.
+
+use crate::{EncodeError, ParseError};
+use std::io;
+use std::net::SocketAddr;
+
+/// A request that got no response.
+#[derive(Debug, thiserror::Error)]
+#[error("{addr}: {stage}: {kind}")]
+pub struct ClientError {
+    /// The server asked.
+    pub addr: SocketAddr,
+    /// How far it got.
+    pub stage: Stage,
+    /// What went wrong.
+    #[source]
+    pub kind: ClientErrorKind,
+    /// Whether the same request may be sent again elsewhere: nothing of a response was seen, and
+    /// either nothing of the request was sent or repeating it is harmless.
+    pub can_retry: bool,
+}
+
+/// How far a request got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// No connection yet: the server has seen nothing.
+    Connect,
+    /// Sending the request.
+    Send,
+    /// Waiting for, or reading, the head of the response.
+    Head,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Send => "sending the request",
+            Self::Head => "waiting for the response",
+        })
+    }
+}
+
+/// What went wrong with a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientErrorKind {
+    /// Nobody listens there.
+    #[error("connection refused")]
+    Refused,
+    /// A deadline passed.
+    #[error("timed out")]
+    TimedOut,
+    /// The server closed before it answered.
+    #[error("connection closed before the response")]
+    Closed,
+    /// The server's bytes are no response: a 502.
+    #[error("malformed response: {0}")]
+    Protocol(#[source] ParseError),
+    /// The request itself cannot be sent; our mistake.
+    #[error("request cannot be sent: {0}")]
+    Request(#[source] EncodeError),
+    /// The request's own content failed while it was sent.
+    #[error("request content failed: {0}")]
+    Body(#[source] crate::BodyError),
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+}
+
+impl ClientError {
+    /// Whether a deadline passed: for a proxy 504 instead of 502.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, ClientErrorKind::TimedOut)
+    }
+
+    /// Whether the server could not be reached at all.
+    pub fn is_connect(&self) -> bool {
+        self.stage == Stage::Connect
+    }
+}

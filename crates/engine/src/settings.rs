@@ -1,0 +1,79 @@
+//! Limits and deadlines of a server, each with a default that has a name and a reason.
+
+use http1::Limits;
+use std::time::Duration;
+
+/// A head is a few hundred bytes: whoever needs longer is no browser, or holds the slot on purpose.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence inside a request body; mobile networks stall for several seconds.
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time without the client taking a byte of the response.
+const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest silence between two requests; browsers close earlier themselves.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Slowest transfer, either way, in bytes per second waited, after [`RATE_GRACE`]: slower than any modem.
+const RATE_MIN: u64 = 240;
+/// How long a transfer may be waited for before its rate counts.
+const RATE_GRACE: Duration = Duration::from_secs(30);
+/// How long a refused client may take to read why, before the connection is dropped.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Body bytes accepted unless a service raises the limit for one request.
+const BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Unread request body that is read away so that the connection can live on (RFC 9112 §9.3).
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// Requests answered on one connection. It bounds what a leak per connection can grow to.
+const REQUESTS_PER_CONNECTION_MAX: u32 = 1_000_000;
+/// Connections open at a time on one worker.
+const CONNECTIONS_PER_WORKER_MAX: usize = 16 * 1024;
+
+/// How a server treats its clients. All of it has defaults; tests shorten the times.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Threads, each with its own event loop; `None` is one per core this process may use.
+    pub workers: Option<usize>,
+    /// Limits on heads, chunk lines and trailers.
+    pub limits: Limits,
+    /// Time for a head, from its first byte: then 408.
+    pub head_timeout: Duration,
+    /// Silence allowed inside a request body: then the body fails, and 408 is the answer if none was begun.
+    pub body_idle_timeout: Duration,
+    /// Silence allowed while the client is to take response bytes: then the connection is dropped.
+    pub write_idle_timeout: Duration,
+    /// Silence allowed between requests: then the connection is closed.
+    pub keep_alive_timeout: Duration,
+    /// Slowest average transfer in bytes per second waited, both ways.
+    pub rate_min: u64,
+    /// How long a transfer may be waited for before its rate counts.
+    pub rate_grace: Duration,
+    /// How long a refused client may take to read why.
+    pub linger_timeout: Duration,
+    /// Longest request body, declared or counted, in bytes: beyond it reading fails with 413. One
+    /// request's limit is changed by [`Body::set_limit`](crate::Body::set_limit).
+    pub body_bytes_max: u64,
+    /// Most of an unread request body that is read away for the sake of keep-alive, in bytes.
+    pub drain_bytes_max: u64,
+    /// Requests answered on one connection before it is closed.
+    pub requests_per_connection_max: u32,
+    /// Connections open at a time on one worker: beyond it 503.
+    pub connections_per_worker_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            limits: Limits::default(),
+            head_timeout: HEAD_TIMEOUT,
+            body_idle_timeout: BODY_IDLE_TIMEOUT,
+            write_idle_timeout: WRITE_IDLE_TIMEOUT,
+            keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
+            rate_min: RATE_MIN,
+            rate_grace: RATE_GRACE,
+            linger_timeout: LINGER_TIMEOUT,
+            body_bytes_max: BODY_BYTES_MAX,
+            drain_bytes_max: DRAIN_BYTES_MAX,
+            requests_per_connection_max: REQUESTS_PER_CONNECTION_MAX,
+            connections_per_worker_max: CONNECTIONS_PER_WORKER_MAX,
+        }
+    }
+}
