@@ -1,0 +1,103 @@
+//! An envelope with its signature: what travels and what is stored.
+
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::ids::{EnvelopeId, Signature};
+use crate::keys::DeviceKey;
+use std::sync::Arc;
+
+/// What the signature covers before the envelope's bytes; no other signature of this project starts with it.
+pub const ENVELOPE_PREFIX: &[u8] = b"weaprous-envelope/1\n";
+
+/// A signed envelope, verified when it was opened. Cheap to clone.
+#[derive(Clone)]
+pub struct Sealed(Arc<Inner>);
+
+struct Inner {
+    bytes: Box<[u8]>,
+    signature: Signature,
+    id: EnvelopeId,
+    envelope: Envelope,
+}
+
+impl Sealed {
+    /// Signs an envelope with the key of the device that it names.
+    ///
+    /// # Errors
+    /// The envelope breaks a limit, or names another device.
+    pub fn seal(key: &DeviceKey, envelope: &Envelope) -> Result<Self, EnvelopeError> {
+        if envelope.device != key.id() {
+            return Err(EnvelopeError::WrongDevice);
+        }
+        let bytes = envelope.to_bytes();
+        // Reading it back is what proves that every reader will take it, and take it for the same.
+        if Envelope::parse(&bytes)? != *envelope {
+            return Err(EnvelopeError::NotCanonical);
+        }
+        let signature = key.sign(&signed_text(&bytes));
+        Ok(Self::assemble(bytes, signature, envelope.clone()))
+    }
+
+    /// Reads an envelope that came from outside and verifies its signature.
+    pub fn open(bytes: &[u8], signature: Signature) -> Result<Self, EnvelopeError> {
+        let envelope = Envelope::parse(bytes)?;
+        envelope.device.verify(&signed_text(bytes), &signature)?;
+        Ok(Self::assemble(bytes.to_vec(), signature, envelope))
+    }
+
+    /// Reads an envelope that this program verified before it stored it. The signature is not checked again.
+    pub fn from_storage(bytes: Vec<u8>, signature: Signature) -> Result<Self, EnvelopeError> {
+        let envelope = Envelope::parse(&bytes)?;
+        Ok(Self::assemble(bytes, signature, envelope))
+    }
+
+    fn assemble(bytes: Vec<u8>, signature: Signature, envelope: Envelope) -> Self {
+        let id = EnvelopeId::of(&bytes);
+        Self(Arc::new(Inner { bytes: bytes.into(), signature, id, envelope }))
+    }
+
+    /// The canonical bytes: JSON, hence UTF-8.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The canonical bytes as text, as they stand in JSON answers.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.0.bytes).expect("canonical bytes are JSON, which is UTF-8")
+    }
+
+    /// The device's signature.
+    pub fn signature(&self) -> Signature {
+        self.0.signature
+    }
+
+    /// The SHA-256 of the bytes.
+    pub fn id(&self) -> EnvelopeId {
+        self.0.id
+    }
+
+    /// What the bytes say.
+    pub fn envelope(&self) -> &Envelope {
+        &self.0.envelope
+    }
+}
+
+impl PartialEq for Sealed {
+    /// Two are equal when their bytes are; an Ed25519 signature adds nothing to that.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Sealed {}
+
+impl std::fmt::Debug for Sealed {
+    /// Shows the place, never the text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Envelope { channel, author, device, n, .. } = &self.0.envelope;
+        write!(f, "Sealed({channel} {author} {device:?} n={n} {:?})", self.0.id)
+    }
+}
+
+fn signed_text(bytes: &[u8]) -> Vec<u8> {
+    [ENVELOPE_PREFIX, bytes].concat()
+}
