@@ -1,1 +1,72 @@
 //! A running chat node: dials, listens, keeps its history, talks to peers and to the tracker.
+//!
+//! [`run`] is all of it: commands of a user interface go in, notices come out. The protocol between peers is `p2p`'s, what
+//! messages are is `chat`'s, where they are kept is the [`chat::History`] handed in; here they meet sockets and clocks.
+#![cfg_attr(not(test), allow(dead_code))]
+
+mod backoff;
+pub mod key;
+pub mod link;
+mod settings;
+mod sse;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chat::client::{Command, Notice};
+use chat::{History, StoreError};
+use tokio::sync::mpsc;
+
+pub use key::KeyError;
+pub use settings::{DEFAULT_CHANNEL, Pace, Settings, TrackerUrl, TrackerUrlError};
+
+/// Fires once, when the peer is to stop.
+pub type Stop = engine::Stop;
+
+/// Why a peer does not run, or runs no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// There is no device key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The address to listen at is taken or not ours.
+    #[error("cannot listen for peers at {address}: {source}; choose another --peer-port")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The tracker does not take this user.
+    #[error("the tracker refuses {user}: {detail}")]
+    Refused {
+        /// As whom we came.
+        user: String,
+        /// The tracker's words, made printable.
+        detail: String,
+    },
+    /// The history cannot be read or written.
+    #[error("the message history failed: {0}")]
+    History(#[from] StoreError),
+    /// The runtime or the crypto library could not be set up.
+    #[error("cannot start: {0}")]
+    Start(String),
+}
+
+/// Runs a peer until `stop` fires, the user quits, or the user interface is gone. Blocks the calling thread: the peer
+/// has its own runtime on it.
+///
+/// # Errors
+/// Only what makes running pointless: no key, no port, a refusing tracker that never knew us, a failing history.
+/// Everything else is a [`Notice::Trouble`] and gets better by itself.
+pub fn run(
+    settings: Settings,
+    history: Arc<dyn History>,
+    commands: mpsc::Receiver<Command>,
+    notices: mpsc::Sender<Notice>,
+    stop: Stop,
+) -> Result<(), PeerError> {
+    let _ = (settings, history, commands, notices, stop);
+    todo!()
+}
