@@ -25,8 +25,15 @@ pub trait History: Send + Sync {
     /// The highest sequence number up to which the channel's log is held without a hole.
     fn cursor(&self, channel: &ChannelName) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Notes that a device of somebody has stored an envelope.
-    fn acknowledge(&self, id: EnvelopeId, device: DeviceId) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Notes that `holder`, a device of somebody, has stored the chain of `device` in a channel up to number `n`. Never
+    /// takes a mark back: a lower number than noted before changes nothing.
+    fn acknowledge(
+        &self,
+        channel: &ChannelName,
+        device: &DeviceId,
+        n: u64,
+        holder: DeviceId,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The newest `limit` entries of a channel that come before `before` (or of all), ascending in display order.
     fn timeline(
@@ -127,7 +134,7 @@ pub struct Entry {
     pub path: Path,
     /// When it came here first, milliseconds since 1970.
     pub received_at_ms: u64,
-    /// The devices of others known to have stored it.
+    /// The devices known to have stored it: those whose acknowledged mark reaches its number.
     pub holders: Vec<DeviceId>,
 }
 

@@ -8,6 +8,32 @@ use std::sync::Arc;
 /// What the signature covers before the envelope's bytes; no other signature of this project starts with it.
 pub const ENVELOPE_PREFIX: &[u8] = b"weaprous-envelope/1\n";
 
+/// An envelope that was read but whose signature nobody has checked: enough to see whether it is worth checking.
+#[derive(Debug)]
+pub struct Unverified<'a> {
+    bytes: &'a [u8],
+    signature: Signature,
+    envelope: Envelope,
+}
+
+impl<'a> Unverified<'a> {
+    /// Reads an envelope that came from outside.
+    pub fn parse(bytes: &'a [u8], signature: Signature) -> Result<Self, EnvelopeError> {
+        Ok(Self { bytes, signature, envelope: Envelope::parse(bytes)? })
+    }
+
+    /// What the bytes claim.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Checks the signature.
+    pub fn verify(self) -> Result<Sealed, EnvelopeError> {
+        self.envelope.device.verify(&signed_text(self.bytes), &self.signature)?;
+        Ok(Sealed::assemble(self.bytes.to_vec(), self.signature, self.envelope))
+    }
+}
+
 /// A signed envelope, verified when it was opened. Cheap to clone.
 #[derive(Clone)]
 pub struct Sealed(Arc<Inner>);
@@ -39,9 +65,7 @@ impl Sealed {
 
     /// Reads an envelope that came from outside and verifies its signature.
     pub fn open(bytes: &[u8], signature: Signature) -> Result<Self, EnvelopeError> {
-        let envelope = Envelope::parse(bytes)?;
-        envelope.device.verify(&signed_text(bytes), &signature)?;
-        Ok(Self::assemble(bytes.to_vec(), signature, envelope))
+        Unverified::parse(bytes, signature)?.verify()
     }
 
     /// Reads an envelope that this program verified before it stored it. The signature is not checked again.
