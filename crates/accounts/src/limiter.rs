@@ -1,0 +1,159 @@
+//! How often somebody may try: failed logins per name and per address, new accounts per address. In memory, bounded.
+
+use crate::AccountError;
+use chat::UserName;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+/// Length of a window, in milliseconds.
+const WINDOW_MS: u64 = 5 * 60 * 1000;
+/// Failed logins for one name from one address in a window. The pair counts, so that a stranger elsewhere cannot lock
+/// a person out of their own account.
+const FAILURES_PER_NAME_AND_ADDRESS: u32 = 10;
+/// Failed logins for one name from everywhere in a window: stops a guess spread over many addresses.
+const FAILURES_PER_NAME: u32 = 200;
+/// Failed logins from one address in a window, over all names: a class behind one router mistypes less often.
+const FAILURES_PER_ADDRESS: u32 = 60;
+/// New accounts from one address in a window: a class behind one router signs up at once.
+const SIGN_UPS_PER_ADDRESS: u32 = 200;
+/// Windows remembered at once; past that, those that have run out are forgotten, then all.
+const WINDOWS_MAX: usize = 20_000;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    NameAndAddress(UserName, IpAddr),
+    Name(UserName),
+    Address(IpAddr),
+    SignUp(IpAddr),
+}
+
+struct Window {
+    started_ms: u64,
+    count: u32,
+}
+
+/// Counts tries. A try is counted before it is made, and taken back when it succeeds, so that many at once cannot slip
+/// through together.
+#[derive(Default)]
+pub(crate) struct Limiter {
+    windows: Mutex<HashMap<Subject, Window>>,
+}
+
+/// A counted try.
+pub(crate) struct Attempt([Subject; 3]);
+
+impl Limiter {
+    /// Counts a try to log in, or says how long to wait.
+    pub(crate) fn login(&self, user: &UserName, from: IpAddr, now_ms: u64) -> Result<Attempt, AccountError> {
+        let subjects = [
+            Subject::NameAndAddress(user.clone(), from),
+            Subject::Name(user.clone()),
+            Subject::Address(from),
+        ];
+        self.count(&subjects, now_ms)?;
+        Ok(Attempt(subjects))
+    }
+
+    /// Takes a try back that succeeded.
+    pub(crate) fn succeeded(&self, attempt: Attempt) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        for subject in attempt.0 {
+            if let Some(window) = windows.get_mut(&subject) {
+                window.count = window.count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Counts a new account, or says how long to wait.
+    pub(crate) fn sign_up(&self, from: IpAddr, now_ms: u64) -> Result<(), AccountError> {
+        self.count(&[Subject::SignUp(from)], now_ms)
+    }
+
+    fn count(&self, subjects: &[Subject], now_ms: u64) -> Result<(), AccountError> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.len() + subjects.len() > WINDOWS_MAX {
+            windows.retain(|_, window| now_ms.saturating_sub(window.started_ms) < WINDOW_MS);
+            if windows.len() + subjects.len() > WINDOWS_MAX {
+                windows.clear();
+            }
+        }
+        for subject in subjects {
+            let window = windows.entry(subject.clone()).or_insert(Window { started_ms: now_ms, count: 0 });
+            if now_ms.saturating_sub(window.started_ms) >= WINDOW_MS {
+                *window = Window { started_ms: now_ms, count: 0 };
+            }
+            if window.count >= subject.limit() {
+                let end_ms = window.started_ms + WINDOW_MS;
+                return Err(AccountError::RateLimited { retry_after_s: end_ms.saturating_sub(now_ms).div_ceil(1000) });
+            }
+        }
+        for subject in subjects {
+            if let Some(window) = windows.get_mut(subject) {
+                window.count += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Subject {
+    fn limit(&self) -> u32 {
+        match self {
+            Self::NameAndAddress(..) => FAILURES_PER_NAME_AND_ADDRESS,
+            Self::Name(_) => FAILURES_PER_NAME,
+            Self::Address(_) => FAILURES_PER_ADDRESS,
+            Self::SignUp(_) => SIGN_UPS_PER_ADDRESS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserName {
+        name.parse().unwrap()
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn failures_from_one_address_do_not_lock_the_name_for_another() {
+        let limiter = Limiter::default();
+        for _ in 0..FAILURES_PER_NAME_AND_ADDRESS {
+            assert!(limiter.login(&user("alice"), THERE, 1000).is_ok());
+        }
+        let refused = limiter.login(&user("alice"), THERE, 61_000).map(drop);
+        assert_eq!(refused, Err(AccountError::RateLimited { retry_after_s: 240 }));
+        assert!(limiter.login(&user("alice"), HERE, 61_000).is_ok());
+        assert!(limiter.login(&user("alice"), THERE, 1000 + WINDOW_MS).is_ok(), "the window has passed");
+    }
+
+    #[test]
+    fn a_success_is_not_counted() {
+        let limiter = Limiter::default();
+        for _ in 0..1000 {
+            let attempt = limiter.login(&user("alice"), HERE, 5).map_err(|error| error.to_string());
+            limiter.succeeded(attempt.expect("a success never adds up"));
+        }
+    }
+
+    #[test]
+    fn one_address_cannot_try_every_name() {
+        let limiter = Limiter::default();
+        let tries = (0..FAILURES_PER_ADDRESS + 1).map(|i| limiter.login(&user(&format!("user{i}")), HERE, 5));
+        assert_eq!(tries.filter(Result::is_err).count(), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let limiter = Limiter::default();
+        for i in 0..WINDOWS_MAX as u32 + 10 {
+            let address = IpAddr::V4(std::net::Ipv4Addr::from_bits(i));
+            limiter.sign_up(address, 5).expect("each address is new");
+        }
+        assert!(limiter.windows.lock().unwrap().len() <= WINDOWS_MAX);
+    }
+}

@@ -1,0 +1,144 @@
+//! Argon2id (RFC 9106) off the worker threads, a few at a time.
+
+use crate::AccountError;
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use chat::UserName;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
+
+/// Shortest password, in bytes (NIST SP 800-63B §3.1.1.2 asks for at least eight).
+pub const PASSWORD_BYTES_MIN: usize = 8;
+/// Longest password, in bytes: far above any passphrase, low enough to be no burden.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Hashes computed at once: each takes 19 MiB and a core for some 30 ms.
+const HASHES_AT_ONCE: usize = 2;
+/// Hashes waiting for their turn; about two seconds' worth. More are refused as busy.
+const HASHES_WAITING_MAX: usize = 64;
+
+/// A hash of nothing anybody knows, so that an unknown name takes as long as a known one.
+static NOBODY: LazyLock<String> = LazyLock::new(|| hash_now("no account has this password").unwrap_or_default());
+
+/// Refuses what anybody would try first.
+pub(crate) fn check_strength(user: &UserName, password: &str) -> Result<(), AccountError> {
+    let weak = |reason| Err(AccountError::WeakPassword { reason });
+    let mut characters = password.chars();
+    let first = characters.next();
+    if password.len() < PASSWORD_BYTES_MIN {
+        weak("the password is too short")
+    } else if password.len() > PASSWORD_BYTES_MAX {
+        weak("the password is too long")
+    } else if password.eq_ignore_ascii_case(user.as_str()) {
+        weak("the password is the name")
+    } else if characters.all(|character| Some(character) == first) {
+        weak("the password is one character repeated")
+    } else {
+        Ok(())
+    }
+}
+
+/// Computes hashes on the blocking pool, a bounded number at a time.
+pub(crate) struct Hasher {
+    turns: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(HASHES_AT_ONCE), waiting: AtomicUsize::new(0) }
+    }
+}
+
+impl Hasher {
+    /// The PHC string of a password, with a fresh salt.
+    pub(crate) async fn hash(&self, password: String) -> Result<String, AccountError> {
+        self.in_turn(move || hash_now(&password)).await?.ok_or(AccountError::Busy)
+    }
+
+    /// Whether the password has this hash. Without a hash it takes as long and says no.
+    pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, AccountError> {
+        self.in_turn(move || {
+            let known = hash.is_some();
+            matches(&password, hash.as_ref().unwrap_or(&NOBODY)) && known
+        })
+        .await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let waiting = Waiting::join(&self.waiting)?;
+        let turn = self.turns.acquire().await.map_err(|_| AccountError::Busy)?;
+        drop(waiting);
+        let done = tokio::task::spawn_blocking(work).await;
+        drop(turn);
+        done.map_err(|_| AccountError::Busy)
+    }
+}
+
+/// A place in the queue, given back when dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn join(count: &'a AtomicUsize) -> Result<Self, AccountError> {
+        let place = Self(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= HASHES_WAITING_MAX {
+            return Err(AccountError::Busy);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn hash_now(password: &str) -> Option<String> {
+    let hash: PasswordHash = Argon2::default().hash_password(password.as_bytes()).ok()?;
+    Some(hash.to_string())
+}
+
+fn matches(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_anybody_would_try_first_is_refused() {
+        let user: UserName = "longname".parse().unwrap();
+        let cases = ["", "short", "aaaaaaaaaaaa", "LongName"].map(str::to_owned);
+        for password in cases.into_iter().chain(["x".repeat(PASSWORD_BYTES_MAX + 1)]) {
+            let refused = check_strength(&user, &password);
+            assert!(matches!(refused, Err(AccountError::WeakPassword { .. })), "{password:.20}");
+        }
+        assert_eq!(check_strength(&user, "four words of mine"), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_argon2id_with_its_own_salt_and_matches_its_password_only() {
+        let hasher = Hasher::default();
+        let hash = hasher.hash("correct horse".to_owned()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert_ne!(hash, hasher.hash("correct horse".to_owned()).await.unwrap());
+        assert_eq!(hasher.verify("correct horse".to_owned(), Some(hash.clone())).await, Ok(true));
+        assert_eq!(hasher.verify("correct horsf".to_owned(), Some(hash)).await, Ok(false));
+        assert_eq!(hasher.verify("no account has this password".to_owned(), None).await, Ok(false));
+    }
+
+    #[test]
+    fn the_queue_has_an_end() {
+        let count = AtomicUsize::new(0);
+        let places: Vec<_> = (0..HASHES_WAITING_MAX).map(|_| Waiting::join(&count).unwrap()).collect();
+        assert!(Waiting::join(&count).is_err());
+        drop(places);
+        assert!(Waiting::join(&count).is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! What was typed, as types. Nothing here acts.
+
+use chat::{ChannelName, UserName};
+use clap::{Args, Parser, Subcommand};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// A web server, a reverse proxy and a chat that keeps talking when its server is gone.
+#[derive(Debug, Parser)]
+#[command(name = "weaprous", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// What to run.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One subcommand each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Proxy, backend and tracker in one process: everything a team needs
+    Up(Up),
+    /// The pages behind a login, alone
+    Backend(Backend),
+    /// The reverse proxy, alone
+    Proxy(Proxy),
+    /// The tracker, alone: who is online, channels, the log of messages
+    Tracker(Tracker),
+    /// The chat client for terminals; talks directly to the others
+    Chat(Chat),
+}
+
+/// Arguments of `weaprous up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Adds the account admin/password and the channel general; loopback only
+    #[arg(long)]
+    pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Address to listen on, for all three
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) server_ip: IpAddr,
+    /// Port of the proxy, the one people open; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) proxy_port: u16,
+    /// Port of the backend
+    #[arg(long, value_name = "PORT", default_value_t = 9000)]
+    pub(crate) backend_port: u16,
+    /// Port of the tracker
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub(crate) tracker_port: u16,
+    #[command(flatten)]
+    pub(crate) site: SiteDirs,
+    /// Opens the page in the default browser
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+/// Arguments of `weaprous backend`.
+#[derive(Debug, Args)]
+pub(crate) struct Backend {
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) server_ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9000)]
+    pub(crate) server_port: u16,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    #[command(flatten)]
+    pub(crate) site: SiteDirs,
+}
+
+/// Arguments of `weaprous proxy`.
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) server_ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) server_port: u16,
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "config/proxy.conf")]
+    pub(crate) config: PathBuf,
+}
+
+/// Arguments of `weaprous tracker`.
+#[derive(Debug, Args)]
+pub(crate) struct Tracker {
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) server_ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub(crate) server_port: u16,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+/// Arguments of `weaprous chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// Your name on the tracker
+    #[arg(long, value_name = "NAME")]
+    pub(crate) username: UserName,
+    /// Port where other clients reach this one; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9101)]
+    pub(crate) peer_port: u16,
+    /// Address where other clients reach this one
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub(crate) peer_ip: IpAddr,
+    /// The tracker, as http://ip:port (the proxy's address works too)
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub(crate) tracker: String,
+    /// The channel to begin in
+    #[arg(long, value_name = "NAME", default_value = "general")]
+    pub(crate) channel: ChannelName,
+    /// Lines instead of the full screen (chosen by itself in a pipe)
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// With --plain: stay and listen after the end of the input
+    #[arg(long)]
+    pub(crate) listen: bool,
+    /// With --plain: also tell what became of each message sent
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// File that holds the account's password, for a name that has one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Where the device key and the history are kept [default: a folder per name below the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Where things are kept.
+#[derive(Debug, Args)]
+pub(crate) struct DataDir {
+    /// Where accounts, channels and messages are kept [default: ~/.local/share/weaprous/server, /demo with --demo]
+    #[arg(long, value_name = "DIR", env = "WEAPROUS_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Serving the site from disk instead of from the binary.
+#[derive(Debug, Args)]
+pub(crate) struct SiteDirs {
+    /// Serves the pages from this folder instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub(crate) www: Option<PathBuf>,
+    /// Serves images and style sheets from this folder instead of the built-in ones
+    #[arg(long = "static", value_name = "DIR")]
+    pub(crate) static_dir: Option<PathBuf>,
+}
