@@ -1,7 +1,29 @@
 //! Turns received bytes into events, one message after the other.
+//!
+//! ```text
+//!            head complete            body complete
+//!   Head ────────────────▶ Body ───────────────────▶ Head, or Closed after `Connection: close`
+//!    │ 101, or 2xx to CONNECT ▶ Switched
+//!    └ wrong bytes anywhere   ▶ Failed
+//! ```
 
-use crate::{Limits, Method, ParseError, RequestHead, ResponseHead, Trailers};
-use bytes::{Bytes, BytesMut};
+use crate::body::{Body, Piece};
+use crate::framing::Facts;
+use crate::received::ReceivedFields;
+use crate::section::{NameRule, Section, SectionLimits};
+use crate::start_line::{self, RequestLine, StatusLine};
+use crate::{ErrorKind, Limits, Method, ParseError, RequestHead, ResponseHead, Trailers};
+use bytes::{Buf, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+/// Empty lines ignored before a request line (RFC 9112 §2.2 asks for one).
+const LEADING_LINES_MAX: u8 = 2;
+
+/// Interim responses accepted before a final one; servers send one or two.
+const INTERIM_MAX: u8 = 16;
+
+/// Requests in flight kept without allocating.
+const EXPECTED_INLINE: usize = 8;
 
 /// What was read. Per message: `Head`, any number of `Data`, at most one `Trailers`, `End`.
 ///
@@ -23,14 +45,51 @@ pub enum Event<Head> {
 ///
 /// Events of the next pipelined request follow those of the first without a pause. A caller that
 /// may switch protocols stops polling after that request's `End`: what is left in `input` then
-/// belongs to the new protocol.
+/// belongs to the new protocol. After a request that closes the connection nothing more is taken.
 #[derive(Debug)]
-pub struct RequestDecoder {}
+pub struct RequestDecoder {
+    limits: Limits,
+    state: State,
+    head: PartialHead<RequestLine>,
+    leading_lines: u8,
+    keep_alive: bool,
+}
+
+/// Reads responses: the client role.
+#[derive(Debug)]
+pub struct ResponseDecoder {
+    limits: Limits,
+    state: State,
+    head: PartialHead<StatusLine>,
+    /// Methods of the requests whose final response has not ended, oldest first.
+    expected: SmallVec<[Method; EXPECTED_INLINE]>,
+    interim: u8,
+    keep_alive: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Body(Body),
+    /// The last message was the last; what follows is not looked at.
+    Closed,
+    /// What follows is another protocol's.
+    Switched,
+    Failed(ParseError),
+}
+
+/// A head as far as it was read; `Line` is its first line.
+#[derive(Debug)]
+struct PartialHead<Line> {
+    line: Option<Line>,
+    section: Section,
+    facts: Facts,
+}
 
 impl RequestDecoder {
     /// Starts before the first request of a connection.
-    pub fn new(_limits: Limits) -> Self {
-        todo!()
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, state: State::Head, head: PartialHead::default(), leading_lines: 0, keep_alive: true }
     }
 
     /// Takes the next event from the front of `input`; `None` means that more bytes are needed.
@@ -39,8 +98,17 @@ impl RequestDecoder {
     ///
     /// # Errors
     /// The bytes are no request. The same error is returned ever after; `input` keeps the rest.
-    pub fn poll(&mut self, _input: &mut BytesMut) -> Result<Option<Event<RequestHead>>, ParseError> {
-        todo!()
+    pub fn poll(&mut self, input: &mut BytesMut) -> Result<Option<Event<RequestHead>>, ParseError> {
+        let event = match &mut self.state {
+            State::Head => self.poll_head(input),
+            State::Body(body) => body.poll(input, &self.limits, NameRule::Strict).map(|piece| piece.map(Event::from)),
+            State::Closed | State::Switched => Ok(None),
+            State::Failed(error) => return Err(*error),
+        };
+        if let Ok(Some(Event::End)) = event {
+            self.state = if self.keep_alive { State::Head } else { State::Closed };
+        }
+        event.map_err(|kind| self.fail(kind))
     }
 
     /// Says that no bytes follow those polled so far. Call it when `poll` has returned `None`.
@@ -48,39 +116,108 @@ impl RequestDecoder {
     /// # Errors
     /// [`Incomplete`](crate::ErrorKind::Incomplete) in the middle of a request.
     pub fn handle_eof(&mut self) -> Result<Option<Event<RequestHead>>, ParseError> {
-        todo!()
+        match &self.state {
+            State::Failed(error) => Err(*error),
+            State::Body(_) => Err(self.fail(ErrorKind::Incomplete)),
+            State::Head if !self.head.is_fresh() => Err(self.fail(ErrorKind::Incomplete)),
+            State::Head | State::Closed | State::Switched => {
+                self.state = State::Closed;
+                Ok(None)
+            }
+        }
     }
 
     /// Whether the decoder stands between two requests and has seen no byte of the next.
     pub fn is_idle(&self) -> bool {
-        todo!()
+        matches!(self.state, State::Head) && self.head.is_fresh()
     }
 
     /// Whether a head has been taken whose `End` has not.
     pub fn is_in_body(&self) -> bool {
-        todo!()
+        matches!(self.state, State::Body(_))
+    }
+
+    fn poll_head(&mut self, input: &mut BytesMut) -> Result<Option<Event<RequestHead>>, ErrorKind> {
+        if self.head.line.is_none() && !self.read_line(input)? {
+            return Ok(None);
+        }
+        let Some((line, facts, fields)) = self.head.read(input, &self.limits, NameRule::Strict, Facts::note_request)?
+        else {
+            return Ok(None);
+        };
+        let head = RequestHead::new(line, &facts, fields)?;
+        self.leading_lines = 0;
+        self.keep_alive = head.keep_alive();
+        self.state = State::Body(Body::new(head.framing(), &self.limits)?);
+        Ok(Some(Event::Head(head)))
+    }
+
+    /// Reads the request line; false when it is not complete.
+    fn read_line(&mut self, input: &mut BytesMut) -> Result<bool, ErrorKind> {
+        if self.head.is_fresh() && !self.skip_leading_lines(input)? {
+            return Ok(false);
+        }
+        let end_max = start_line::request_line_end_max(&self.limits);
+        let line = match self.head.section.lines.next(input, end_max) {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(false),
+            Err(crate::lines::LineFault::TooLong) => {
+                return Err(start_line::overlong_request_line(input));
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        self.head.line = Some(start_line::request_line(&input[line], &self.limits)?);
+        Ok(true)
+    }
+
+    /// Drops empty lines in front; false when the first byte of a request is not there yet.
+    fn skip_leading_lines(&mut self, input: &mut BytesMut) -> Result<bool, ErrorKind> {
+        loop {
+            match input[..] {
+                [] | [b'\r'] => return Ok(false),
+                [b'\r', b'\n', ..] if self.leading_lines == LEADING_LINES_MAX => {
+                    return Err(ErrorKind::LeadingLines);
+                }
+                [b'\r', b'\n', ..] => {
+                    self.leading_lines += 1;
+                    input.advance(2);
+                }
+                [b'\r' | b'\n', ..] => return Err(ErrorKind::LineEnd),
+                [byte, ..] if !crate::ascii::is_tchar(byte) => return Err(ErrorKind::Method),
+                _ => return Ok(true),
+            }
+        }
+    }
+
+    fn fail(&mut self, kind: ErrorKind) -> ParseError {
+        let error = ParseError::request(kind);
+        self.state = State::Failed(error);
+        error
     }
 }
 
-/// Reads responses: the client role.
-#[derive(Debug)]
-pub struct ResponseDecoder {}
-
 impl ResponseDecoder {
     /// Starts before the first response of a connection.
-    pub fn new(_limits: Limits) -> Self {
-        todo!()
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::Head,
+            head: PartialHead::default(),
+            expected: SmallVec::new(),
+            interim: 0,
+            keep_alive: true,
+        }
     }
 
     /// Announces that a request with this method was sent: its response is framed accordingly.
     /// Called once per request, in the order sent.
-    pub fn expect(&mut self, _method: Method) {
-        todo!()
+    pub fn expect(&mut self, method: Method) {
+        self.expected.push(method);
     }
 
     /// How many announced requests have no complete final response yet.
     pub fn expected(&self) -> usize {
-        todo!()
+        self.expected.len()
     }
 
     /// Takes the next event from the front of `input`; `None` means that more bytes are needed, or,
@@ -88,8 +225,19 @@ impl ResponseDecoder {
     ///
     /// # Errors
     /// The bytes are no response, or nobody asked for one. The same error is returned ever after.
-    pub fn poll(&mut self, _input: &mut BytesMut) -> Result<Option<Event<ResponseHead>>, ParseError> {
-        todo!()
+    pub fn poll(&mut self, input: &mut BytesMut) -> Result<Option<Event<ResponseHead>>, ParseError> {
+        let event = match &mut self.state {
+            State::Head => self.poll_head(input),
+            State::Body(body) => {
+                body.poll(input, &self.limits, NameRule::TrimBeforeColon).map(|piece| piece.map(Event::from))
+            }
+            State::Closed | State::Switched => Ok(None),
+            State::Failed(error) => return Err(*error),
+        };
+        if let Ok(Some(Event::End)) = event {
+            self.end_message();
+        }
+        event.map_err(|kind| self.fail(kind))
     }
 
     /// Says that no bytes follow those polled so far: `End` if that is how the body ends.
@@ -98,16 +246,138 @@ impl ResponseDecoder {
     /// [`Incomplete`](crate::ErrorKind::Incomplete) in the middle of a response,
     /// [`NoResponse`](crate::ErrorKind::NoResponse) when one is expected and not begun.
     pub fn handle_eof(&mut self) -> Result<Option<Event<ResponseHead>>, ParseError> {
-        todo!()
+        let ended = match &mut self.state {
+            State::Failed(error) => return Err(*error),
+            State::Body(body) => body.handle_eof().map(|()| Some(Event::End)),
+            State::Head if !self.head.is_fresh() => Err(ErrorKind::Incomplete),
+            State::Head | State::Closed if !self.expected.is_empty() => Err(ErrorKind::NoResponse),
+            State::Head | State::Closed | State::Switched => Ok(None),
+        };
+        if ended.is_ok() {
+            self.keep_alive = false;
+            self.end_message();
+        }
+        ended.map_err(|kind| self.fail(kind))
     }
 
     /// Whether no response is under way or expected, so that the connection may be reused.
     pub fn is_idle(&self) -> bool {
-        todo!()
+        matches!(self.state, State::Head) && self.head.is_fresh() && self.expected.is_empty()
     }
 
     /// Whether the connection no longer carries HTTP: a 101, or a 2xx to `CONNECT`, was taken.
     pub fn is_switched(&self) -> bool {
-        todo!()
+        matches!(self.state, State::Switched)
+    }
+
+    fn poll_head(&mut self, input: &mut BytesMut) -> Result<Option<Event<ResponseHead>>, ErrorKind> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let Some(&answers) = self.expected.first() else {
+            return Err(ErrorKind::UnexpectedBytes);
+        };
+        if self.head.line.is_none() && !self.read_line(input)? {
+            return Ok(None);
+        }
+        let note = |facts: &mut Facts, name: &[u8], value: &[u8], _| facts.note(name, value);
+        let Some((line, facts, fields)) = self.head.read(input, &self.limits, NameRule::TrimBeforeColon, note)? else {
+            return Ok(None);
+        };
+        let head = ResponseHead::new(line, &facts, fields, answers)?;
+        self.after_head(&head, answers)?;
+        Ok(Some(Event::Head(head)))
+    }
+
+    fn after_head(&mut self, head: &ResponseHead, answers: Method) -> Result<(), ErrorKind> {
+        if head.is_interim() {
+            self.interim += 1;
+            return if self.interim > INTERIM_MAX { Err(ErrorKind::TooManyInterim) } else { Ok(()) };
+        }
+        let tunnel = answers == Method::Connect && head.status().is_success();
+        if head.is_switching() || tunnel {
+            self.expected.remove(0);
+            self.state = State::Switched;
+            return Ok(());
+        }
+        self.keep_alive = head.keep_alive();
+        self.state = State::Body(Body::new(head.framing(), &self.limits)?);
+        Ok(())
+    }
+
+    /// Reads the status line; false when it is not complete.
+    fn read_line(&mut self, input: &BytesMut) -> Result<bool, ErrorKind> {
+        if !start_line::may_be_status_line(input) {
+            return Err(ErrorKind::StartLine);
+        }
+        let Some(line) = self.head.section.lines.next(input, self.limits.head_bytes())? else {
+            return Ok(false);
+        };
+        self.head.line = Some(start_line::status_line(&input[line])?);
+        Ok(true)
+    }
+
+    /// A final response is complete.
+    fn end_message(&mut self) {
+        if matches!(self.state, State::Body(_)) {
+            self.expected.remove(0);
+        }
+        self.interim = 0;
+        self.state = match self.state {
+            State::Switched => State::Switched,
+            _ if self.keep_alive => State::Head,
+            _ => State::Closed,
+        };
+    }
+
+    fn fail(&mut self, kind: ErrorKind) -> ParseError {
+        let error = ParseError::response(kind);
+        self.state = State::Failed(error);
+        error
+    }
+}
+
+impl<Line> PartialHead<Line> {
+    fn is_fresh(&self) -> bool {
+        self.section.lines.is_fresh()
+    }
+
+    /// Reads fields up to the empty line and takes the head from the front of `input`.
+    fn read(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+        rule: NameRule,
+        note: impl Fn(&mut Facts, &[u8], &[u8], crate::received::FieldSpan) -> Result<(), ErrorKind>,
+    ) -> Result<Option<(Line, Facts, ReceivedFields)>, ErrorKind> {
+        let section_limits = SectionLimits { bytes_max: limits.head_bytes(), fields_max: limits.fields_max };
+        let facts = &mut self.facts;
+        let complete =
+            self.section.read(input, section_limits, rule, |name, value, span| note(facts, name, value, span))?;
+        if !complete {
+            return Ok(None);
+        }
+        let Self { line, section, facts } = std::mem::take(self);
+        let Some(line) = line else {
+            return Err(ErrorKind::StartLine);
+        };
+        let bytes = input.split_to(section.lines.start()).freeze();
+        Ok(Some((line, facts, ReceivedFields::new(bytes, section.spans))))
+    }
+}
+
+impl<Line> Default for PartialHead<Line> {
+    fn default() -> Self {
+        Self { line: None, section: Section::default(), facts: Facts::default() }
+    }
+}
+
+impl<Head> From<Piece> for Event<Head> {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Data(data) => Self::Data(data),
+            Piece::Trailers(trailers) => Self::Trailers(trailers),
+            Piece::End => Self::End,
+        }
     }
 }

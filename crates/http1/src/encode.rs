@@ -1,13 +1,15 @@
-//! Writes heads and body framing: exactly one framing field, none where there must be none.
+//! Writes heads: exactly one framing field, none where there must be none (RFC 9112 §6).
 
-use crate::{Fields, Framing, Method, StatusCode, Version};
+use crate::fields::Special;
+use crate::outgoing::BodyEncoder;
+use crate::{Fields, Framing, Method, StatusCode, Version, target, tokens};
 use bytes::BufMut;
 
 /// What the head of a response is made of.
 ///
-/// `Content-Length`, `Transfer-Encoding`, `Connection` and `Keep-Alive` in `fields` are not written:
-/// they follow from the rest. (`Connection: close` in `fields` is obeyed; an `Upgrade` field brings
-/// `Connection: upgrade` with it.) A `Date` in `fields` wins over `date`.
+/// `Content-Length`, `Transfer-Encoding`, `Connection`, `Keep-Alive` and `Proxy-Connection` in
+/// `fields` are not written: they follow from the rest. (`Connection: close` in `fields` is obeyed;
+/// an `Upgrade` field brings `Connection: upgrade` with it.) A `Date` in `fields` wins over `date`.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseSpec<'a> {
     /// The method of the request being answered: `HEAD` gets no body.
@@ -18,7 +20,8 @@ pub struct ResponseSpec<'a> {
     pub status: StatusCode,
     /// The fields of the application.
     pub fields: &'a Fields,
-    /// How the body ends; for `HEAD` and 304, how it would end for `GET`.
+    /// How the body ends; for `HEAD` and 304, how it would end for `GET`. `None` becomes
+    /// `Content-Length: 0` where a body could have been.
     pub framing: Framing,
     /// Whether the connection may live on.
     pub keep_alive: bool,
@@ -54,7 +57,7 @@ pub struct Written {
 /// A message that must not be sent. It is our side's mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// More body bytes than the declared length.
+    /// More body bytes than the declared length, or bytes after the end.
     #[error("body is longer than declared")]
     TooLong,
     /// Fewer body bytes than the declared length: the connection must be closed.
@@ -71,14 +74,28 @@ pub enum EncodeError {
     Framing,
 }
 
-/// Writes the body of one message; it knows how the body ends and holds the writer to it.
-#[derive(Debug)]
-pub struct BodyEncoder {}
-
 /// Appends a response head to `out`. For 1xx other than 101 the returned body is empty and the final
 /// response is still to come.
-pub fn write_response_head(_out: &mut impl BufMut, _spec: &ResponseSpec<'_>) -> Written {
-    todo!()
+pub fn write_response_head(out: &mut impl BufMut, spec: &ResponseSpec<'_>) -> Written {
+    write_status_line(out, spec.status);
+    if spec.status.is_interim() && spec.status != StatusCode::SWITCHING_PROTOCOLS {
+        write_fields(out, spec.fields);
+        out.put_slice(b"\r\n");
+        return Written { body: BodyEncoder::discarding(), keep_alive: true };
+    }
+    if let (Some(date), false) = (spec.date, spec.fields.has(Special::Date)) {
+        out.put_slice(b"Date: ");
+        out.put_slice(date);
+        out.put_slice(b"\r\n");
+    }
+    write_fields(out, spec.fields);
+    let framing = response_framing(spec);
+    let keep_alive = spec.keep_alive && framing != Framing::UntilClose && !lists_close(spec.fields);
+    let body = write_response_framing(out, spec, framing);
+    let revived = keep_alive && spec.request_version == Version::Http10;
+    write_connection(out, spec.fields, keep_alive, revived);
+    out.put_slice(b"\r\n");
+    Written { body, keep_alive }
 }
 
 /// Appends `HTTP/1.1 100 Continue` to `out`.
@@ -90,59 +107,132 @@ pub fn write_continue(out: &mut impl BufMut) {
 ///
 /// # Errors
 /// The target, `Host` or framing is not fit for a request; nothing was written.
-pub fn write_request_head(_out: &mut impl BufMut, _spec: &RequestSpec<'_>) -> Result<BodyEncoder, EncodeError> {
-    todo!()
+pub fn write_request_head(out: &mut impl BufMut, spec: &RequestSpec<'_>) -> Result<BodyEncoder, EncodeError> {
+    if !target::is_visible(spec.target.as_bytes()) {
+        return Err(EncodeError::Target);
+    }
+    if !spec.fields.has(Special::Host) || spec.fields.get_all("host").count() != 1 {
+        return Err(EncodeError::Host);
+    }
+    if spec.framing == Framing::UntilClose {
+        return Err(EncodeError::Framing);
+    }
+    out.put_slice(spec.method.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(spec.target.as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    write_fields(out, spec.fields);
+    let framing = match spec.framing {
+        Framing::None if expects_content(spec.method) => Framing::Length(0),
+        framing => framing,
+    };
+    write_framing(out, framing);
+    write_connection(out, spec.fields, spec.keep_alive && !lists_close(spec.fields), false);
+    out.put_slice(b"\r\n");
+    Ok(BodyEncoder::new(framing))
 }
 
-impl BodyEncoder {
-    /// Whether body bytes are to be dropped instead of sent (answers to `HEAD`, 204, 304).
-    pub fn discards(&self) -> bool {
-        todo!()
-    }
+/// Whether a request without content says so with `Content-Length: 0` (RFC 9110 §8.6).
+fn expects_content(method: Method) -> bool {
+    matches!(method, Method::Post | Method::Put | Method::Patch)
+}
 
-    /// Whether the body ends when the connection closes.
-    pub fn is_until_close(&self) -> bool {
-        todo!()
+/// How the body would end if this response could have one.
+fn response_framing(spec: &ResponseSpec<'_>) -> Framing {
+    match (spec.framing, spec.request_version) {
+        (Framing::Chunked, Version::Http10) => Framing::UntilClose,
+        (framing, _) => framing,
     }
+}
 
-    /// Bytes still owed, where a length was declared.
-    pub fn remaining(&self) -> Option<u64> {
-        todo!()
+fn write_response_framing(out: &mut impl BufMut, spec: &ResponseSpec<'_>, framing: Framing) -> BodyEncoder {
+    let tunnel = spec.request_method == Method::Connect && spec.status.is_success();
+    if spec.status.is_interim() || spec.status == StatusCode::NO_CONTENT || tunnel {
+        return BodyEncoder::discarding();
     }
-
-    /// Appends `data`, framed, to `out`.
-    ///
-    /// # Errors
-    /// [`EncodeError::TooLong`]: nothing was written.
-    pub fn data(&mut self, _out: &mut impl BufMut, _data: &[u8]) -> Result<(), EncodeError> {
-        todo!()
+    if spec.request_method == Method::Head || spec.status == StatusCode::NOT_MODIFIED {
+        write_framing(out, framing);
+        return BodyEncoder::discarding();
     }
+    let framing = match framing {
+        Framing::None => Framing::Length(0),
+        framing => framing,
+    };
+    write_framing(out, framing);
+    BodyEncoder::new(framing)
+}
 
-    /// Appends what stands before `len` bytes of data that the caller sends by itself (`writev`,
-    /// `sendfile`). [`BodyEncoder::after_data`] follows them. A `len` of 0 writes nothing.
-    ///
-    /// # Errors
-    /// [`EncodeError::TooLong`]: nothing was written.
-    pub fn before_data(&mut self, _out: &mut impl BufMut, _len: u64) -> Result<(), EncodeError> {
-        todo!()
+fn write_framing(out: &mut impl BufMut, framing: Framing) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::Length(length) => {
+            out.put_slice(b"Content-Length: ");
+            write_decimal(out, length);
+            out.put_slice(b"\r\n");
+        }
     }
+}
 
-    /// Appends what stands after the data announced by [`BodyEncoder::before_data`].
-    pub fn after_data(&mut self, _out: &mut impl BufMut) {
-        todo!()
+fn write_status_line(out: &mut impl BufMut, status: StatusCode) {
+    if let Some(line) = status.line() {
+        out.put_slice(line.as_bytes());
+    } else {
+        out.put_slice(b"HTTP/1.1 ");
+        out.put_slice(&status.digits());
+        out.put_slice(b" \r\n");
     }
+}
 
-    /// Appends the end of the body. Trailers are written only with chunks, and only those that are
-    /// allowed there.
-    ///
-    /// # Errors
-    /// [`EncodeError::TooShort`]: the connection must be closed without another message.
-    pub fn finish(&mut self, _out: &mut impl BufMut, _trailers: Option<&Fields>) -> Result<(), EncodeError> {
-        todo!()
+/// Writes what the application set, without what follows from the rest.
+fn write_fields(out: &mut impl BufMut, fields: &Fields) {
+    if fields.has(Special::Framing) || fields.has(Special::Connection) {
+        for line in fields.wire_without(&[Special::Framing, Special::Connection]) {
+            out.put_slice(line);
+        }
+    } else {
+        out.put_slice(fields.wire());
     }
+}
 
-    /// Whether [`BodyEncoder::finish`] has been called with success.
-    pub fn is_finished(&self) -> bool {
-        todo!()
+/// Writes the one `Connection` field, if there is anything to say. `revived` is a connection of an
+/// HTTP/1.0 client that lives on.
+fn write_connection(out: &mut impl BufMut, fields: &Fields, keep_alive: bool, revived: bool) {
+    let mut separator: &[u8] = b"Connection: ";
+    let mut option = |out: &mut dyn FnMut(&[u8]), wanted: bool, name: &[u8]| {
+        if wanted {
+            out(separator);
+            out(name);
+            separator = b", ";
+        }
+    };
+    let mut put = |bytes: &[u8]| out.put_slice(bytes);
+    option(&mut put, fields.has(Special::Upgrade), b"upgrade");
+    option(&mut put, fields.has(Special::Te), b"TE");
+    option(&mut put, revived, b"keep-alive");
+    option(&mut put, !keep_alive, b"close");
+    if separator == b", " {
+        out.put_slice(b"\r\n");
+    }
+}
+
+fn lists_close(fields: &Fields) -> bool {
+    fields.has(Special::Connection)
+        && fields.get_all("connection").flat_map(tokens).any(|option| option.eq_ignore_ascii_case(b"close"))
+}
+
+/// The longest 64-bit number has this many decimal digits.
+const DECIMAL_DIGITS_MAX: usize = 20;
+
+fn write_decimal(out: &mut impl BufMut, mut number: u64) {
+    let mut digits = [0; DECIMAL_DIGITS_MAX];
+    let mut start = DECIMAL_DIGITS_MAX;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.put_slice(&digits[start..]);
+        }
     }
 }

@@ -118,6 +118,8 @@ kinds! {
     HostMissing BAD_REQUEST "Host is missing"
     /// More than one `Host`, or one that is no host with an optional port.
     Host BAD_REQUEST "malformed Host"
+    /// `Content-Type` twice in a request: two readers would choose differently.
+    ContentType BAD_REQUEST "more than one Content-Type"
     /// `Content-Length` is not one number, or there are two of them.
     ContentLength BAD_REQUEST "malformed Content-Length"
     /// `Transfer-Encoding` does not end in one `chunked`, is repeated, or comes with HTTP/1.0.

@@ -1,16 +1,72 @@
 //! Outgoing fields: checked when they are added, kept in wire form, written with one copy.
 
-/// Ordered outgoing fields. A name or value that could break the message never gets in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fields {}
+use crate::ReceivedFields;
+use crate::ascii::{is_field_value, is_token, trim};
+use smallvec::SmallVec;
+use std::fmt;
 
-/// A field name that is no token, or a value with CR, LF, NUL or another control byte.
+/// Ordered outgoing fields. A name or value that could break the message never gets in.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// Complete lines: `name: value` CRLF.
+    wire: Vec<u8>,
+    lines: SmallVec<[Line; LINES_INLINE]>,
+    special: u8,
+}
+
+/// Lines kept without allocating; a typical response has 4 to 8.
+const LINES_INLINE: usize = 8;
+
+/// Where one line stands in `wire`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line {
+    start: u32,
+    name_end: u32,
+    /// Before the CRLF.
+    end: u32,
+}
+
+/// Fields the encoder has an opinion about; a bit each in [`Fields::has`], so that a message
+/// without them is written with one copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Special {
+    /// `Content-Length`, `Transfer-Encoding`, `Keep-Alive`, `Proxy-Connection`: never copied.
+    Framing = 1,
+    Connection = 2,
+    Upgrade = 4,
+    Date = 8,
+    Te = 16,
+    Host = 32,
+}
+
+impl Special {
+    const NONE: u8 = 0;
+
+    /// The bits of a field name.
+    fn of(name: &[u8]) -> u8 {
+        let is = |known: &[u8], special: Self| {
+            if name.eq_ignore_ascii_case(known) { special as u8 } else { Self::NONE }
+        };
+        match name.len() {
+            2 => is(b"te", Self::Te),
+            4 => is(b"date", Self::Date) | is(b"host", Self::Host),
+            7 => is(b"upgrade", Self::Upgrade),
+            10 => is(b"connection", Self::Connection) | is(b"keep-alive", Self::Framing),
+            14 => is(b"content-length", Self::Framing),
+            16 => is(b"proxy-connection", Self::Framing),
+            17 => is(b"transfer-encoding", Self::Framing),
+            _ => Self::NONE,
+        }
+    }
+}
+
+/// A field that must not be sent: adding it would change the message around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidField {
     /// The name is empty or no token.
     #[error("invalid field name")]
     Name,
-    /// The value holds a control byte.
+    /// The value holds CR, LF, NUL or another control byte.
     #[error("control byte in a field value")]
     Value,
     /// More than [`Fields::BYTES_MAX`] bytes of fields.
@@ -19,12 +75,12 @@ pub enum InvalidField {
 }
 
 impl Fields {
-    /// Most bytes of fields one message carries.
+    /// Most bytes of fields one message carries; no recipient takes nearly as many.
     pub const BYTES_MAX: usize = 1024 * 1024;
 
     /// No fields, nothing allocated.
-    pub const fn new() -> Self {
-        Self {}
+    pub fn new() -> Self {
+        Self { wire: Vec::new(), lines: SmallVec::new(), special: Special::NONE }
     }
 
     /// Adds a field line after the others, keeping any of the same name. The value is written
@@ -32,21 +88,42 @@ impl Fields {
     ///
     /// # Errors
     /// The name is no token, or the value holds a control byte: nothing was added.
-    pub fn append(&mut self, _name: &str, _value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        todo!()
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
+        let (name, value) = (name.as_bytes(), trim(value.as_ref()));
+        self.check(name, value)?;
+        self.push(name, value);
+        Ok(())
     }
 
-    /// Replaces all fields of this name by one.
+    /// Replaces all fields of this name by one at the end.
     ///
     /// # Errors
     /// As [`Fields::append`]: nothing was changed.
-    pub fn set(&mut self, _name: &str, _value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        todo!()
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
+        let (name_bytes, value) = (name.as_bytes(), trim(value.as_ref()));
+        self.check(name_bytes, value)?;
+        self.remove(name);
+        self.push(name_bytes, value);
+        Ok(())
     }
 
     /// Removes all fields of this name; whether there were any.
-    pub fn remove(&mut self, _name: &str) -> bool {
-        todo!()
+    pub fn remove(&mut self, name: &str) -> bool {
+        if !self.contains(name) {
+            return false;
+        }
+        let kept: Self = {
+            let mut kept = Self::new();
+            kept.wire.reserve(self.wire.len());
+            for (line_name, value) in self.lines_raw() {
+                if !line_name.eq_ignore_ascii_case(name.as_bytes()) {
+                    kept.push(line_name, value);
+                }
+            }
+            kept
+        };
+        *self = kept;
+        true
     }
 
     /// Whether there is a field of this name, in any case.
@@ -55,37 +132,201 @@ impl Fields {
     }
 
     /// The value of the first field of this name, in any case.
-    pub fn get(&self, _name: &str) -> Option<&[u8]> {
-        todo!()
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The value of the first field of this name as text; `None` also when it is not UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
     /// The values of all fields of this name, in order.
-    pub fn get_all(&self, _name: &str) -> impl Iterator<Item = &[u8]> {
-        std::iter::empty()
+    pub fn get_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.lines_raw()
+            .filter(move |(line_name, _)| line_name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 
     /// Every field line in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        std::iter::empty()
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+        self.lines_raw().map(|(name, value)| {
+            let name = std::str::from_utf8(name);
+            (name.expect("only tokens get in"), value)
+        })
     }
 
     /// Adds all of another's fields after these.
-    pub fn extend(&mut self, _other: &Self) {
-        todo!()
+    ///
+    /// # Errors
+    /// Together they are longer than [`Fields::BYTES_MAX`]: nothing was added.
+    pub fn extend(&mut self, other: &Self) -> Result<(), InvalidField> {
+        if self.wire.len() + other.wire.len() > Self::BYTES_MAX {
+            return Err(InvalidField::TooLong);
+        }
+        for (name, value) in other.lines_raw() {
+            self.push(name, value);
+        }
+        Ok(())
+    }
+
+    /// Adds those received fields for which `keep` holds, as they came: what a proxy forwards.
+    ///
+    /// # Errors
+    /// Together they are longer than [`Fields::BYTES_MAX`]: some were added.
+    pub fn extend_received(
+        &mut self,
+        received: &ReceivedFields,
+        mut keep: impl FnMut(&str) -> bool,
+    ) -> Result<(), InvalidField> {
+        for (name, value) in received.iter().filter(|(name, _)| keep(name)) {
+            self.append(name, value)?;
+        }
+        Ok(())
     }
 
     /// How many field lines there are.
     pub fn len(&self) -> usize {
-        todo!()
+        self.lines.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        todo!()
+        self.lines.is_empty()
     }
 
     /// Removes all, keeping the buffer.
     pub fn clear(&mut self) {
-        todo!()
+        self.wire.clear();
+        self.lines.clear();
+        self.special = Special::NONE;
+    }
+
+    /// Whether any field of this kind is there.
+    pub(crate) fn has(&self, special: Special) -> bool {
+        self.special & special as u8 != 0
+    }
+
+    /// All lines in wire form.
+    pub(crate) fn wire(&self) -> &[u8] {
+        &self.wire
+    }
+
+    /// Lines in wire form without those of any of these kinds.
+    pub(crate) fn wire_without(&self, unwanted: &[Special]) -> impl Iterator<Item = &[u8]> {
+        let unwanted = unwanted.iter().fold(0, |bits, &special| bits | special as u8);
+        self.lines
+            .iter()
+            .filter(move |line| Special::of(self.name(line)) & unwanted == 0)
+            .map(|line| &self.wire[line.start as usize..line.end as usize + 2])
+    }
+
+    fn check(&self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+        if !is_token(name) {
+            return Err(InvalidField::Name);
+        }
+        if !is_field_value(value) {
+            return Err(InvalidField::Value);
+        }
+        if self.wire.len() + name.len() + value.len() + 4 > Self::BYTES_MAX {
+            return Err(InvalidField::TooLong);
+        }
+        Ok(())
+    }
+
+    /// Adds a checked line. Offsets fit: see [`Fields::BYTES_MAX`].
+    fn push(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.wire.len();
+        self.wire.reserve(name.len() + value.len() + 4);
+        self.wire.extend_from_slice(name);
+        self.wire.extend_from_slice(b": ");
+        self.wire.extend_from_slice(value);
+        self.lines.push(Line {
+            start: start as u32,
+            name_end: (start + name.len()) as u32,
+            end: self.wire.len() as u32,
+        });
+        self.wire.extend_from_slice(b"\r\n");
+        self.special |= Special::of(name);
+    }
+
+    fn name(&self, line: &Line) -> &[u8] {
+        &self.wire[line.start as usize..line.name_end as usize]
+    }
+
+    fn lines_raw(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.lines.iter().map(|line| {
+            let value = &self.wire[line.name_end as usize + 2..line.end as usize];
+            (self.name(line), value)
+        })
+    }
+}
+
+impl fmt::Debug for Fields {
+    /// Names only: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nothing_that_could_split_a_message_gets_in() {
+        let mut fields = Fields::new();
+        for byte in (0..=0x1f_u8).chain([0x7f]).filter(|&byte| byte != b'\t') {
+            let value = [b'a', byte, b'b'];
+            assert_eq!(fields.append("Location", value), Err(InvalidField::Value), "{byte:#x}");
+            assert_eq!(fields.set("Location", value), Err(InvalidField::Value), "{byte:#x}");
+        }
+        assert_eq!(fields.append("X", "\r\n"), Err(InvalidField::Value));
+        for name in ["", "a b", "a:", "a\r\n", "\u{e9}", " a"] {
+            assert_eq!(fields.append(name, "v"), Err(InvalidField::Name), "{name:?}");
+        }
+        assert!(fields.is_empty());
+        assert_eq!(fields.wire(), b"");
+    }
+
+    #[test]
+    fn values_are_written_without_surrounding_whitespace() {
+        let mut fields = Fields::new();
+        fields.append("A", " \tx y\t ").unwrap();
+        fields.append("B", "").unwrap();
+        assert_eq!(fields.wire(), b"A: x y\r\nB: \r\n");
+        assert_eq!(fields.get("b"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn order_and_duplicates_are_kept() {
+        let mut fields = Fields::new();
+        fields.append("Set-Cookie", "a=1").unwrap();
+        fields.append("Vary", "x").unwrap();
+        fields.append("set-cookie", "b=2").unwrap();
+        let cookies: Vec<_> = fields.get_all("SET-COOKIE").collect();
+        assert_eq!(cookies, [b"a=1", b"b=2"]);
+        fields.set("Set-Cookie", "c=3").unwrap();
+        let lines: Vec<_> = fields.iter().collect();
+        assert_eq!(lines, [("Vary", &b"x"[..]), ("Set-Cookie", b"c=3")]);
+        assert!(fields.remove("vary") && !fields.remove("vary"));
+        assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn special_fields_are_noticed_and_forgotten() {
+        let mut fields = Fields::new();
+        fields.append("content-length", "5").unwrap();
+        assert!(fields.has(Special::Framing) && !fields.has(Special::Connection));
+        fields.remove("Content-Length");
+        assert!(!fields.has(Special::Framing));
+    }
+
+    #[test]
+    fn a_message_cannot_grow_without_bound() {
+        let mut fields = Fields::new();
+        let value = vec![b'x'; Fields::BYTES_MAX];
+        assert_eq!(fields.append("a", &value), Err(InvalidField::TooLong));
     }
 }

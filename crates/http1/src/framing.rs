@@ -1,4 +1,11 @@
-//! How a message body ends, decided once (RFC 9112 §6.3).
+//! How a message body ends, decided once (RFC 9112 §6.3). Never reads the body: see `body`.
+//!
+//! [`Facts`] collects what the fields of one head say about the connection and the body while they
+//! are parsed; `request_framing` and `response_framing` turn it into one answer.
+
+use crate::ascii::{is_token, trim};
+use crate::received::FieldSpan;
+use crate::{ErrorKind, Method, StatusCode, Version, target, tokens};
 
 /// How a body ends. Nothing downstream looks at `Content-Length` or `Transfer-Encoding` again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,5 +24,214 @@ impl Framing {
     /// Whether the message has no body bytes at all: none, or a declared length of zero.
     pub const fn is_empty(self) -> bool {
         matches!(self, Self::None | Self::Length(0))
+    }
+}
+
+/// What the fields of one head say about everything but the application.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) host: Option<FieldSpan>,
+    pub(crate) content_length: Option<u64>,
+    chunked: bool,
+    content_type: bool,
+    expectation: Expectation,
+    /// `Connection` lists `close`.
+    close: bool,
+    /// `Connection` lists `keep-alive`.
+    keep_alive: bool,
+    /// `Connection` lists `upgrade`.
+    upgrade_option: bool,
+    /// There is an `Upgrade` field.
+    upgrade_field: bool,
+}
+
+/// What `Expect` asks for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Expectation {
+    #[default]
+    None,
+    Continue,
+    Unknown,
+}
+
+impl Facts {
+    /// Takes notice of a request's field.
+    pub(crate) fn note_request(&mut self, name: &[u8], value: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.host.is_some() || target::host_name_end(value).is_none() {
+                    return Err(ErrorKind::Host);
+                }
+                self.host = Some(span);
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                let known = value.eq_ignore_ascii_case(b"100-continue") && self.expectation != Expectation::Unknown;
+                self.expectation = if known { Expectation::Continue } else { Expectation::Unknown };
+            }
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                if std::mem::replace(&mut self.content_type, true) {
+                    return Err(ErrorKind::ContentType);
+                }
+            }
+            _ => return self.note(name, value),
+        }
+        Ok(())
+    }
+
+    /// Takes notice of a response's field.
+    pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ErrorKind> {
+        match name.len() {
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade_field = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                if self.content_length.is_some() {
+                    return Err(ErrorKind::ContentLength);
+                }
+                self.content_length = Some(content_length(value)?);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked {
+                    return Err(ErrorKind::TransferEncoding);
+                }
+                only_chunked(value)?;
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_connection(&mut self, value: &[u8]) {
+        for option in tokens(value) {
+            match option.len() {
+                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade_option = true,
+                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the sender lets the connection live (RFC 9112 §9.3).
+    pub(crate) fn keep_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::Http11 || self.keep_alive)
+    }
+
+    /// Whether the sender offers to switch protocols (RFC 9110 §7.8).
+    pub(crate) fn upgrade(&self, version: Version) -> bool {
+        self.upgrade_field && self.upgrade_option && version == Version::Http11
+    }
+
+    /// Whether a `100 Continue` is waited for; HTTP/1.0 knows no expectations.
+    pub(crate) fn expects_continue(&self, version: Version) -> Result<bool, ErrorKind> {
+        match (version, self.expectation) {
+            (Version::Http11, Expectation::Unknown) => Err(ErrorKind::Expectation),
+            (Version::Http11, Expectation::Continue) => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    /// How the body of a request ends.
+    pub(crate) fn request_framing(&self, version: Version) -> Result<Framing, ErrorKind> {
+        Ok(self.declared(version)?.unwrap_or(Framing::None))
+    }
+
+    /// How the body of the response to `method` ends.
+    pub(crate) fn response_framing(
+        &self,
+        version: Version,
+        status: StatusCode,
+        method: Method,
+    ) -> Result<Framing, ErrorKind> {
+        let tunnel = method == Method::Connect && status.is_success();
+        if method == Method::Head || status.forbids_body() || tunnel {
+            return Ok(Framing::None);
+        }
+        Ok(self.declared(version)?.unwrap_or(Framing::UntilClose))
+    }
+
+    fn declared(&self, version: Version) -> Result<Option<Framing>, ErrorKind> {
+        match (self.chunked, self.content_length) {
+            (true, Some(_)) => Err(ErrorKind::AmbiguousFraming),
+            (true, None) if version == Version::Http10 => Err(ErrorKind::TransferEncoding),
+            (true, None) => Ok(Some(Framing::Chunked)),
+            (false, length) => Ok(length.map(Framing::Length)),
+        }
+    }
+}
+
+/// Digits only, in decimal, whatever zeros stand in front.
+fn content_length(value: &[u8]) -> Result<u64, ErrorKind> {
+    if value.is_empty() {
+        return Err(ErrorKind::ContentLength);
+    }
+    value
+        .iter()
+        .try_fold(0_u64, |length, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            length.checked_mul(10)?.checked_add(digit)
+        })
+        .ok_or(ErrorKind::ContentLength)
+}
+
+/// Lets the single coding `chunked` pass; tells codings nobody here implements from nonsense.
+fn only_chunked(value: &[u8]) -> Result<(), ErrorKind> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let mut codings = value.split(|&byte| byte == b',').map(trim).rev();
+    let last = codings.next().unwrap_or_default();
+    let others_ok = codings.all(|coding| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked"));
+    if last.eq_ignore_ascii_case(b"chunked") && others_ok {
+        Err(ErrorKind::UnknownCoding)
+    } else {
+        Err(ErrorKind::TransferEncoding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_length_is_decimal_digits_that_fit() {
+        let good: [(&[u8], u64); 4] = [(b"0", 0), (b"010", 10), (b"42", 42), (b"18446744073709551615", u64::MAX)];
+        for (value, expect) in good {
+            assert_eq!(content_length(value), Ok(expect));
+        }
+        for bad in ["", "+5", "-1", "0x5", "1_0", "5 5", "5Z", "5,5", "5, 7", "18446744073709551616"] {
+            assert_eq!(content_length(bad.as_bytes()), Err(ErrorKind::ContentLength), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_chunked_and_nothing_else() {
+        for good in ["chunked", "Chunked", "CHUNKED"] {
+            assert_eq!(only_chunked(good.as_bytes()), Ok(()));
+        }
+        for unknown in ["gzip, chunked", "identity,chunked", "a , b,\tchunked"] {
+            let got = only_chunked(unknown.as_bytes());
+            assert_eq!(got, Err(ErrorKind::UnknownCoding), "{unknown}");
+        }
+        for bad in [
+            "",
+            ",",
+            ",chunked",
+            "chunked,",
+            "xchunked",
+            "chunkedchunked",
+            "identity",
+            "gzip",
+            "chunked, gzip",
+            "chunked, chunked",
+            "chunked;x=1",
+            "\u{b}chunked",
+            "g zip, chunked",
+            "chunked\u{a0}",
+            "\"chunked\"",
+        ] {
+            let got = only_chunked(bad.as_bytes());
+            assert_eq!(got, Err(ErrorKind::TransferEncoding), "{bad:?}");
+        }
     }
 }

@@ -1,65 +1,113 @@
 //! Received heads: what a start line and its fields say, with everything a driver asks of them.
 
-use crate::{Framing, Method, ReceivedFields, StatusCode, TargetForm, Version};
+use crate::framing::Facts;
+use crate::start_line::{RequestLine, StatusLine};
+use crate::target::{self, Target};
+use crate::{ErrorKind, Framing, Method, ReceivedFields, StatusCode, TargetForm, Version, tokens};
+use std::ops::Range;
 
 /// The head of a received request. Cloning shares the bytes.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
     fields: ReceivedFields,
+    method: Method,
+    version: Version,
+    target: Target,
+    host: Range<u16>,
+    framing: Framing,
+    keep_alive: bool,
+    expects_continue: bool,
+    upgrade: bool,
 }
 
 /// The head of a received response. Cloning shares the bytes.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
     fields: ReceivedFields,
+    status: StatusCode,
+    version: Version,
+    reason: Range<u16>,
+    framing: Framing,
+    content_length: Option<u64>,
+    keep_alive: bool,
+    upgrade: bool,
 }
 
 impl RequestHead {
+    /// Judges a complete head as a whole.
+    pub(crate) fn new(line: RequestLine, facts: &Facts, fields: ReceivedFields) -> Result<Self, ErrorKind> {
+        let RequestLine { method, version, target } = line;
+        if facts.host.is_none() && version == Version::Http11 {
+            return Err(ErrorKind::HostMissing);
+        }
+        let framing = facts.request_framing(version)?;
+        let expects_continue = facts.expects_continue(version)? && !framing.is_empty();
+        let host = match facts.host {
+            _ if !target.authority.is_empty() => target.authority.clone(),
+            Some(span) => span.value_range(),
+            None => 0..0,
+        };
+        Ok(Self {
+            method,
+            version,
+            target,
+            host,
+            framing,
+            keep_alive: facts.keep_alive(version),
+            expects_continue,
+            upgrade: facts.upgrade(version),
+            fields,
+        })
+    }
+
     /// The method.
     pub fn method(&self) -> Method {
-        todo!()
+        self.method
     }
 
     /// The target exactly as received: visible ASCII.
     pub fn target(&self) -> &str {
-        todo!()
+        self.text(&self.target.whole)
     }
 
     /// Which of the four shapes the target has.
     pub fn form(&self) -> TargetForm {
-        todo!()
+        self.target.form
     }
 
     /// The path, still percent-encoded, starting with `/`; `*` in asterisk form, empty in authority
     /// form.
     pub fn path(&self) -> &str {
-        todo!()
+        if self.target.form == TargetForm::Absolute && self.target.path.is_empty() {
+            return "/";
+        }
+        self.text(&self.target.path)
     }
 
     /// What follows the first `?`, still percent-encoded.
     pub fn query(&self) -> Option<&str> {
-        todo!()
+        self.target.query.as_ref().map(|query| self.text(query))
     }
 
     /// The host and port the request is for: the target's if it names one, otherwise `Host`
     /// (RFC 9112 §3.2.2, §3.3). Empty only for an HTTP/1.0 request that says nothing.
     pub fn host(&self) -> &str {
-        todo!()
+        self.text(&self.host)
     }
 
     /// The host without port; IPv6 literals keep their brackets.
     pub fn host_name(&self) -> &str {
-        todo!()
+        self.split_host().0
     }
 
     /// The port the client wrote, if it wrote one.
     pub fn port(&self) -> Option<u16> {
-        todo!()
+        target::port(self.split_host().1)
     }
 
     /// The version the client speaks.
     pub fn version(&self) -> Version {
-        todo!()
+        self.version
     }
 
     /// The fields, in order.
@@ -84,18 +132,18 @@ impl RequestHead {
 
     /// How the body ends. Never `UntilClose`.
     pub fn framing(&self) -> Framing {
-        todo!()
+        self.framing
     }
 
     /// Whether the client lets the connection live after this exchange (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
-        todo!()
+        self.keep_alive
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     /// False without a body and for HTTP/1.0.
     pub fn expects_continue(&self) -> bool {
-        todo!()
+        self.expects_continue
     }
 
     /// The options listed in `Connection`, among them names of fields not to forward.
@@ -106,29 +154,61 @@ impl RequestHead {
     /// The protocols the client offers to switch to; empty unless `Connection: upgrade` stands
     /// beside `Upgrade` in an HTTP/1.1 request. `h2c` is left out (RFC 9113 §3.1).
     pub fn upgrade(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
+        offers(&self.fields, self.upgrade)
     }
 
     /// Whether the client offers to switch to this protocol, such as `websocket`.
     pub fn upgrades_to(&self, protocol: &str) -> bool {
         self.upgrade().any(|offer| offer.eq_ignore_ascii_case(protocol))
     }
+
+    fn split_host(&self) -> (&str, &str) {
+        let host = self.host();
+        let end = target::host_name_end(host.as_bytes()).unwrap_or(host.len());
+        host.split_at(end)
+    }
+
+    fn text(&self, range: &Range<u16>) -> &str {
+        let bytes = &self.fields.bytes()[usize::from(range.start)..usize::from(range.end)];
+        std::str::from_utf8(bytes).expect("targets and hosts are ASCII")
+    }
 }
 
 impl ResponseHead {
+    /// Judges a complete head as a whole, knowing the method it answers.
+    pub(crate) fn new(
+        line: StatusLine,
+        facts: &Facts,
+        fields: ReceivedFields,
+        answers: Method,
+    ) -> Result<Self, ErrorKind> {
+        let StatusLine { status, version, reason } = line;
+        let framing = facts.response_framing(version, status, answers)?;
+        Ok(Self {
+            status,
+            version,
+            reason,
+            framing,
+            content_length: facts.content_length,
+            keep_alive: facts.keep_alive(version) && framing != Framing::UntilClose,
+            upgrade: facts.upgrade(version),
+            fields,
+        })
+    }
+
     /// The status code.
     pub fn status(&self) -> StatusCode {
-        todo!()
+        self.status
     }
 
     /// The reason phrase as received; often empty, never to be acted upon.
     pub fn reason(&self) -> &[u8] {
-        todo!()
+        &self.fields.bytes()[usize::from(self.reason.start)..usize::from(self.reason.end)]
     }
 
     /// The version the server speaks.
     pub fn version(&self) -> Version {
-        todo!()
+        self.version
     }
 
     /// The fields, in order.
@@ -153,17 +233,18 @@ impl ResponseHead {
 
     /// How the body of *this* message ends: `None` in answer to `HEAD`, and for 1xx, 204 and 304.
     pub fn framing(&self) -> Framing {
-        todo!()
+        self.framing
     }
 
     /// The declared `Content-Length`, also where no body follows (`HEAD`, 304).
     pub fn content_length(&self) -> Option<u64> {
-        todo!()
+        self.content_length
     }
 
-    /// Whether the server lets the connection live after this exchange (RFC 9112 §9.3).
+    /// Whether the connection may live after this exchange (RFC 9112 §9.3): false also when only
+    /// its end ends the body.
     pub fn keep_alive(&self) -> bool {
-        todo!()
+        self.keep_alive
     }
 
     /// The options listed in `Connection`, among them names of fields not to forward.
@@ -171,13 +252,28 @@ impl ResponseHead {
         self.fields.tokens("connection")
     }
 
+    /// The protocols named in `Upgrade` beside `Connection: upgrade`; with 101, the one chosen.
+    pub fn upgrade(&self) -> impl Iterator<Item = &str> {
+        offers(&self.fields, self.upgrade)
+    }
+
     /// Whether another response to the same request follows (1xx other than 101).
     pub fn is_interim(&self) -> bool {
-        self.status().is_interim() && !self.is_switching()
+        self.status.is_interim() && !self.is_switching()
     }
 
     /// Whether the bytes after this head are another protocol's (101).
     pub fn is_switching(&self) -> bool {
-        self.status() == StatusCode::SWITCHING_PROTOCOLS
+        self.status == StatusCode::SWITCHING_PROTOCOLS
     }
+}
+
+/// The members of `Upgrade`, if they mean anything, without the obsolete `h2c`.
+fn offers(fields: &ReceivedFields, meant: bool) -> impl Iterator<Item = &str> {
+    fields
+        .get_all("upgrade")
+        .filter(move |_| meant)
+        .flat_map(tokens)
+        .filter_map(|offer| std::str::from_utf8(offer).ok())
+        .filter(|offer| !offer.eq_ignore_ascii_case("h2c"))
 }

@@ -12,11 +12,12 @@
 //!   BodyEncoder ← write_request_head ← method, target, Fields, Framing   (client role)
 //! ```
 //!
-//! Where things are: `start_line` and `target` parse the first line, `received` holds fields as they
-//! came, `framing` decides once how a body ends, `chunked` reads chunks, `decoder` drives them,
-//! `fields` and `encode` write.
+//! Where things are: `lines` cuts lines, `start_line` and `target` read the first one, `section` the
+//! others into `received`; `framing` decides once how a body ends, `body` and `chunked` read it,
+//! `decoder` drives them all; `fields`, `encode` and `outgoing` write.
 
 mod ascii;
+mod body;
 mod chunked;
 mod connection;
 mod decoder;
@@ -26,27 +27,31 @@ mod fields;
 mod framing;
 mod head;
 mod limits;
+mod lines;
 mod method;
+mod outgoing;
 mod received;
+mod section;
 mod start_line;
 mod status;
 mod target;
+mod trailers;
 mod version;
 
 pub use connection::{is_hop_by_hop, tokens};
 pub use decoder::{Event, RequestDecoder, ResponseDecoder};
 pub use encode::{
-    BodyEncoder, EncodeError, RequestSpec, ResponseSpec, Written, write_continue, write_request_head,
-    write_response_head,
+    EncodeError, RequestSpec, ResponseSpec, Written, write_continue, write_request_head, write_response_head,
 };
 pub use error::{ErrorKind, Fault, ParseError};
 pub use fields::{Fields, InvalidField};
 pub use framing::Framing;
 pub use head::{RequestHead, ResponseHead};
 pub use limits::Limits;
-pub use method::Method;
+pub use method::{Method, UnknownMethod};
+pub use outgoing::BodyEncoder;
 pub use received::{ReceivedFields, Trailers};
-pub use status::StatusCode;
+pub use status::{InvalidStatus, StatusCode};
 pub use target::TargetForm;
 pub use version::Version;
 

@@ -22,10 +22,34 @@ pub(crate) type Spans = SmallVec<[FieldSpan; SPANS_INLINE]>;
 /// Where one field stands in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldSpan {
-    pub(crate) name_start: u16,
-    pub(crate) name_end: u16,
-    pub(crate) value_start: u16,
-    pub(crate) value_end: u16,
+    name_start: u16,
+    name_end: u16,
+    value_start: u16,
+    value_end: u16,
+}
+
+impl FieldSpan {
+    /// Offsets fit: no section is longer than [`crate::Limits::HEAD_BYTES_CEILING`].
+    pub(crate) fn new(name_start: usize, name_end: usize, value_start: usize, value_end: usize) -> Self {
+        Self {
+            name_start: name_start as u16,
+            name_end: name_end as u16,
+            value_start: value_start as u16,
+            value_end: value_end as u16,
+        }
+    }
+
+    pub(crate) fn name(self, bytes: &[u8]) -> &[u8] {
+        &bytes[usize::from(self.name_start)..usize::from(self.name_end)]
+    }
+
+    pub(crate) fn value(self, bytes: &[u8]) -> &[u8] {
+        &bytes[usize::from(self.value_start)..usize::from(self.value_end)]
+    }
+
+    pub(crate) fn value_range(self) -> std::ops::Range<u16> {
+        self.value_start..self.value_end
+    }
 }
 
 impl ReceivedFields {
@@ -33,6 +57,7 @@ impl ReceivedFields {
         Self { bytes, spans }
     }
 
+    /// The whole section these fields came in, start line included.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -49,7 +74,10 @@ impl ReceivedFields {
 
     /// Every field line in order: the name as on the wire, the value without surrounding whitespace.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
-        self.spans.iter().map(|span| (self.name(span), self.value(span)))
+        self.spans.iter().map(|span| {
+            let name = std::str::from_utf8(span.name(&self.bytes));
+            (name.expect("names are tokens"), span.value(&self.bytes))
+        })
     }
 
     /// The value of the first field of this name, in any case.
@@ -66,8 +94,8 @@ impl ReceivedFields {
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.spans
             .iter()
-            .filter(move |span| self.name_bytes(span).eq_ignore_ascii_case(name.as_bytes()))
-            .map(|span| self.value(span))
+            .filter(move |span| span.name(&self.bytes).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|span| span.value(&self.bytes))
     }
 
     /// Whether there is a field of this name.
@@ -78,17 +106,5 @@ impl ReceivedFields {
     /// The members of all comma-separated lists of this name, trimmed. Compare ignoring case.
     pub fn tokens(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.get_all(name).flat_map(crate::tokens)
-    }
-
-    fn name_bytes(&self, span: &FieldSpan) -> &[u8] {
-        &self.bytes[usize::from(span.name_start)..usize::from(span.name_end)]
-    }
-
-    fn name(&self, span: &FieldSpan) -> &str {
-        std::str::from_utf8(self.name_bytes(span)).expect("the parser lets only tokens be names")
-    }
-
-    fn value(&self, span: &FieldSpan) -> &[u8] {
-        &self.bytes[usize::from(span.value_start)..usize::from(span.value_end)]
     }
 }

@@ -85,6 +85,14 @@ macro_rules! codes {
                     _ => "",
                 }
             }
+
+            /// The whole status line with CRLF, for a code that has a phrase.
+            pub(crate) const fn line(self) -> Option<&'static str> {
+                match self.0 {
+                    $($code => Some(concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n")),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
