@@ -34,3 +34,17 @@ impl DeliveryState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_claims_no_more_than_is_known() {
+        let bob = DeviceId([2; 32]);
+        assert_eq!(DeliveryState::of(None, &[]), DeliveryState::Queued);
+        assert_eq!(DeliveryState::of(Some(3), &[]), DeliveryState::Stored { seq: Some(3) });
+        assert_eq!(DeliveryState::of(None, &[bob]), DeliveryState::Delivered { devices: vec![bob] });
+        assert_eq!(DeliveryState::of(Some(3), &[bob]), DeliveryState::Delivered { devices: vec![bob] });
+    }
+}

@@ -342,3 +342,197 @@ fn parse_json<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EnvelopeError>
 fn malformed(error: &dyn std::fmt::Display) -> EnvelopeError {
     EnvelopeError::Malformed(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEVICE: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    /// A good envelope with one part of its text replaced.
+    fn with(old: &str, new: &str) -> Vec<u8> {
+        let good = format!(
+            r#"{{"v":1,"channel":"general","author":"alice","device":"{DEVICE}","n":1,"prev":null,"lamport":5,"sent_at_ms":1700000000000,"kind":"text","body":{{"text":"hello"}}}}"#
+        );
+        assert!(good.contains(old), "{old}");
+        good.replacen(old, new, 1).into_bytes()
+    }
+
+    #[test]
+    fn a_good_one_is_read() {
+        let envelope = Envelope::parse(&with("", "")).unwrap();
+        assert_eq!(envelope.body.text(), Some("hello"));
+        assert_eq!((envelope.n, envelope.prev, envelope.lamport), (1, None, 5));
+        assert_eq!(envelope.to_bytes(), with("", ""));
+    }
+
+    #[test]
+    fn every_kind_round_trips() {
+        let bodies = [
+            (r#""kind":"text","body":{"text":"\"\\\n\u0000é漢"}"#, "text"),
+            (r#""kind":"channel.create","body":{"visibility":"private"}"#, "channel.create"),
+            (r#""kind":"member.join","body":{}"#, "member.join"),
+            (r#""kind":"member.leave","body":{}"#, "member.leave"),
+            (r#""kind":"member.invite","body":{"user":"bob"}"#, "member.invite"),
+            (r#""kind":"member.remove","body":{"user":"bob"}"#, "member.remove"),
+            (r#""kind":"text.edit","body":{"z":[1,-2,{"a":null}],"a":"b"}"#, "text.edit"),
+        ];
+        for (body, kind) in bodies {
+            let bytes = with(r#""kind":"text","body":{"text":"hello"}"#, body);
+            let envelope = Envelope::parse(&bytes).unwrap();
+            assert_eq!(envelope.body.kind(), kind);
+            assert_eq!(envelope.to_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_one_form_is_refused() {
+        use EnvelopeError as E;
+        let malformed = || E::Malformed(String::new());
+        let cases = [
+            // whitespace, order, escapes, numbers that another writer would choose
+            ("{\"v\"", " {\"v\"", E::NotCanonical),
+            (",\"channel\"", ", \"channel\"", E::NotCanonical),
+            (r#""v":1,"channel":"general""#, r#""channel":"general","v":1"#, E::NotCanonical),
+            ("hello\"}}", "hello\" }}", E::NotCanonical),
+            ("hello\"}}", "hello\"}}\n", E::NotCanonical),
+            ("hello", r"h\u0065llo", E::NotCanonical),
+            ("hello", r"h\/llo", E::NotCanonical),
+            ("hello", r"h\u000Allo", E::NotCanonical),
+            ("general", "General", E::NotCanonical),
+            ("alice", "Alice", E::NotCanonical),
+            ("alice", r"\u0061lice", E::NotCanonical),
+            ("\"n\":1", "\"n\":1.0", malformed()),
+            ("\"n\":1", "\"n\":1e0", malformed()),
+            ("\"n\":1", "\"n\":01", malformed()),
+            // keys
+            ("\"v\":1,", "", malformed()),
+            ("\"prev\":null,", "", malformed()),
+            ("\"v\":1,", "\"v\":1,\"v\":1,", malformed()),
+            ("\"v\":1,", "\"v\":1,\"x\":1,", malformed()),
+            (r#"{"text":"hello"}"#, r#"{"text":"hello","text":"hello"}"#, malformed()),
+            (r#"{"text":"hello"}"#, r#"{"text":"hello","bold":true}"#, malformed()),
+            (r#"{"text":"hello"}"#, "{}", malformed()),
+            // types
+            ("\"v\":1", "\"v\":\"1\"", malformed()),
+            ("\"general\"", "7", malformed()),
+            ("\"general\"", "null", malformed()),
+            ("\"hello\"", "[\"hello\"]", malformed()),
+            (r#"{"text":"hello"}"#, "\"hello\"", malformed()),
+            (r#"{"text":"hello"}"#, "null", malformed()),
+            (DEVICE, "AQ", malformed()),
+            ("null", "\"AQ\"", malformed()),
+            ("\"n\":1", "\"n\":-1", malformed()),
+            ("\"n\":1", "\"n\":true", malformed()),
+            // values
+            ("\"v\":1", "\"v\":2", E::Version(2)),
+            ("\"n\":1", "\"n\":0", E::OutOfRange("n")),
+            ("\"n\":1", "\"n\":2", E::OutOfRange("prev")),
+            ("null", &format!("\"{DEVICE}\""), E::OutOfRange("prev")),
+            ("\"lamport\":5", "\"lamport\":0", E::OutOfRange("lamport")),
+            ("\"lamport\":5", "\"lamport\":9007199254740992", E::OutOfRange("lamport")),
+            ("\"lamport\":5", "\"lamport\":18446744073709551616", malformed()),
+            ("1700000000000", "9007199254740992", E::OutOfRange("sent_at_ms")),
+            ("\"general\"", "\"gen eral\"", malformed()),
+            ("\"general\"", r#""gen\u0000eral""#, malformed()),
+            ("\"general\"", "\"@alice+alice\"", malformed()),
+            ("\"alice\"", "\"\"", malformed()),
+            ("\"alice\"", &format!("\"{}\"", "a".repeat(10_000)), malformed()),
+            ("\"hello\"", "\"\"", E::TextEmpty),
+            ("hello", &"x".repeat(TEXT_BYTES_MAX + 1), E::TextTooLong),
+            ("hello", &"x".repeat(ENVELOPE_BYTES_MAX), E::TooLarge),
+            ("hello", r"\ud800", malformed()),
+            // unknown kinds
+            ("\"text\",", "\"Text\",", malformed()),
+            ("\"text\",", "\"\",", malformed()),
+            ("\"text\",", &format!("\"{}\",", "k".repeat(65)), malformed()),
+            ("\"text\",\"body\":{", "\"new\",\"body\":{ ", E::NotCanonical),
+            (r#""text","body":{"text":"hello"}"#, r#""new","body":[]"#, E::NotCanonical),
+            (r#""text","body":{"text":"hello"}"#, r#""new","body":{"a":1,"a":1}"#, E::NotCanonical),
+            (r#""text","body":{"text":"hello"}"#, r#""new","body":{"a":0.5}"#, E::NotCanonical),
+            (r#""text","body":{"text":"hello"}"#, r#""member.join","body":{"a":1}"#, malformed()),
+            (r#""text","body":{"text":"hello"}"#, r#""channel.create","body":{"visibility":"secret"}"#, malformed()),
+        ];
+        for (old, new, expected) in cases {
+            let error = Envelope::parse(&with(old, new)).expect_err(new);
+            let same = std::mem::discriminant(&error) == std::mem::discriminant(&expected);
+            let exact = matches!(expected, E::Malformed(_)) || error == expected;
+            assert!(same && exact, "{old} -> {}: {error:?}", &new[..new.len().min(60)]);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_json_are_refused() {
+        let mut deep = with(r#"{"text":"hello"}"#, &"[".repeat(10_000));
+        for bytes in [&b""[..], b"{", b"null", b"[]", b"\xff\xfe", b"{\"v\":1}", &[0; 100], &deep] {
+            assert!(matches!(Envelope::parse(bytes), Err(EnvelopeError::Malformed(_))));
+        }
+        deep = with("hello", "h\u{0}");
+        let at = deep.iter().position(|byte| *byte == 0).unwrap();
+        assert!(Envelope::parse(&deep).is_err(), "a raw control character");
+        deep[at] = 0xc3;
+        assert!(Envelope::parse(&deep).is_err(), "broken UTF-8");
+    }
+
+    #[test]
+    fn truncated_or_changed_bytes_never_panic() {
+        let good = with("", "");
+        for end in 0..good.len() {
+            assert!(Envelope::parse(&good[..end]).is_err());
+        }
+        for index in 0..good.len() {
+            for flip in [1, 0x20, 0x80] {
+                let mut bytes = good.clone();
+                bytes[index] ^= flip;
+                if let Ok(envelope) = Envelope::parse(&bytes) {
+                    assert_eq!(envelope.to_bytes(), bytes, "what is read is canonical");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_draft_follows_its_chain() {
+        let draft = || Draft {
+            channel: "general".parse().unwrap(),
+            author: "alice".parse().unwrap(),
+            sent_at_ms: 3,
+            body: Body::Join,
+        };
+        let device = DeviceId([1; 32]);
+        let first = draft().follow(device, None, 0);
+        assert_eq!((first.n, first.prev, first.lamport), (1, None, 1));
+        let id = EnvelopeId::of(&first.to_bytes());
+        let head = Head::of(&first, id);
+        let second = draft().follow(device, Some(&head), 41);
+        assert_eq!((second.n, second.prev, second.lamport), (2, Some(id), 42));
+        assert_eq!(crate::check_chain(Some(&head), &second), Ok(()));
+        assert_eq!(draft().follow(device, Some(&head), 0).lamport, 2, "above its own last one in any case");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_round_trips(text in "(?s).{1,300}", n in 1..=NUMBER_MAX / 2, extra in 0..NUMBER_MAX / 2,
+                                sent_at_ms in 0..=NUMBER_MAX, prev in any::<[u8; 32]>()) {
+            let envelope = Envelope {
+                channel: "@alice+bob".parse().unwrap(),
+                author: "alice".parse().unwrap(),
+                device: DeviceId(prev),
+                n,
+                prev: (n > 1).then_some(EnvelopeId(prev)),
+                lamport: n + extra,
+                sent_at_ms,
+                body: Body::Text { text },
+            };
+            let bytes = envelope.to_bytes();
+            prop_assert_eq!(Envelope::parse(&bytes).unwrap(), envelope);
+        }
+
+        #[test]
+        fn any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(Envelope::parse(&bytes).is_err());
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::ids::{DeviceId, EnvelopeId};
 use crate::names::ChannelName;
 use crate::order::OrderKey;
 use crate::sealed::Sealed;
-use crate::store::StoreError;
+use crate::store::{KeyValues, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// A peer's own history. All writes are durable (fsynced) when their future resolves; dropping the future does not undo
@@ -74,7 +74,7 @@ pub trait History: Send + Sync {
     fn put(&self, key: &str, value: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// All settings whose key starts with `prefix`, ascending.
-    fn list(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, Vec<u8>)>, StoreError>>;
+    fn list(&self, prefix: &str) -> BoxFuture<'_, Result<KeyValues, StoreError>>;
 }
 
 /// The way an envelope came.

@@ -38,7 +38,7 @@ pub use roster::{
     ROSTER_BYTES_MAX, ROSTER_DEVICES_MAX, ROSTER_PREFIX, Roster, RosterDevice, RosterError, RosterMember, SignedRoster,
 };
 pub use sealed::{ENVELOPE_PREFIX, Sealed, Unverified};
-pub use store::{Appended, Closed, Conflict, Expect, Logged, Store, StoreError, Versioned, Watch};
+pub use store::{Appended, Closed, Conflict, Expect, KeyValues, Logged, Store, StoreError, Versioned, Watch};
 pub use timeline::{Gap, Merged, Timeline};
 pub use view::MessageView;
 

@@ -233,3 +233,195 @@ impl Membership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ids::DeviceId;
+
+    fn user(name: &str) -> UserName {
+        name.parse().unwrap()
+    }
+
+    fn envelope(channel: &str, author: &str, body: Body) -> Envelope {
+        Envelope {
+            channel: channel.parse().unwrap(),
+            author: user(author),
+            device: DeviceId([0; 32]),
+            n: 1,
+            prev: None,
+            lamport: 1,
+            sent_at_ms: 0,
+            body,
+        }
+    }
+
+    /// Reads a step such as `alice invite bob`.
+    fn step(channel: &str, step: &str) -> Envelope {
+        let words: Vec<_> = step.split(' ').collect();
+        let object = || user(words[2]);
+        let body = match words[1] {
+            "public" => Body::Create { visibility: Visibility::Public },
+            "private" => Body::Create { visibility: Visibility::Private },
+            "direct" => Body::Create { visibility: Visibility::Direct },
+            "join" => Body::Join,
+            "leave" => Body::Leave,
+            "invite" => Body::Invite { user: object() },
+            "remove" => Body::Remove { user: object() },
+            "say" => Body::Text { text: "x".to_owned() },
+            "react" => Body::Other { kind: "reaction".to_owned(), raw: "{}".into() },
+            other => panic!("no such step: {other}"),
+        };
+        envelope(channel, words[0], body)
+    }
+
+    /// Folds `steps`, all of which are allowed, then expects `last` to be answered with `expected` and, if refused, to
+    /// change nothing.
+    fn check(channel: &str, steps: &str, last: &str, expected: Result<(), Denied>) {
+        let mut membership = Membership::new(channel.parse().unwrap());
+        for allowed in steps.split(", ").filter(|step| !step.is_empty()) {
+            assert_eq!(membership.apply(&step(channel, allowed)), Ok(()), "{steps}: {allowed}");
+        }
+        let before = membership.clone();
+        assert_eq!(membership.apply(&step(channel, last)), expected, "{steps}: {last}");
+        assert!(expected.is_ok() || membership == before, "{steps}: {last} was refused and changed something");
+    }
+
+    #[test]
+    fn rules_of_public_channels() {
+        let cases = [
+            ("", "alice say", Err(Denied::NoSuchChannel)),
+            ("", "alice join", Err(Denied::NoSuchChannel)),
+            ("", "alice leave", Err(Denied::NoSuchChannel)),
+            ("", "alice invite bob", Err(Denied::NoSuchChannel)),
+            ("", "alice remove bob", Err(Denied::NoSuchChannel)),
+            ("", "alice public", Ok(())),
+            ("", "alice direct", Err(Denied::WrongVisibility)),
+            ("alice public", "alice public", Err(Denied::Exists)),
+            ("alice public", "bob private", Err(Denied::Exists)),
+            ("alice public", "alice say", Ok(())),
+            ("alice public", "alice react", Ok(())),
+            ("alice public", "bob say", Err(Denied::NotMember)),
+            ("alice public", "bob react", Err(Denied::NotMember)),
+            ("alice public", "bob join", Ok(())),
+            ("alice public, bob join", "bob join", Ok(())),
+            ("alice public, bob join", "bob say", Ok(())),
+            ("alice public, bob join, bob leave", "bob say", Err(Denied::NotMember)),
+            ("alice public, bob join, bob leave", "bob leave", Err(Denied::NotMember)),
+            ("alice public, bob join, bob leave", "bob join", Ok(())),
+            ("alice public", "bob invite carol", Err(Denied::NotMember)),
+            ("alice public, bob join", "bob invite carol", Ok(())),
+            ("alice public, bob join", "bob invite alice", Ok(())),
+            ("alice public, bob join", "bob remove alice", Err(Denied::NotOwner)),
+            ("alice public, bob join", "alice remove alice", Err(Denied::NotOwner)),
+            ("alice public, bob join", "alice remove bob", Ok(())),
+            ("alice public, bob join, alice remove bob", "bob say", Err(Denied::NotMember)),
+            ("alice public, bob join, alice remove bob", "bob join", Err(Denied::Removed)),
+            ("alice public, carol join, bob join, alice remove bob", "carol invite bob", Err(Denied::Removed)),
+            ("alice public, bob join, alice remove bob, alice invite bob", "bob join", Ok(())),
+            ("alice public, alice remove bob", "bob join", Err(Denied::Removed)),
+        ];
+        for (steps, last, expected) in cases {
+            check("general", steps, last, expected);
+        }
+    }
+
+    #[test]
+    fn rules_of_private_channels() {
+        let cases = [
+            ("alice private", "bob join", Err(Denied::NotInvited)),
+            ("alice private", "bob say", Err(Denied::NotMember)),
+            ("alice private, alice invite bob", "bob say", Err(Denied::NotMember)),
+            ("alice private, alice invite bob", "bob join", Ok(())),
+            ("alice private, alice invite bob, bob join", "bob say", Ok(())),
+            ("alice private, alice invite bob, bob join", "bob invite carol", Ok(())),
+            ("alice private, alice invite bob, bob join, bob leave", "bob join", Err(Denied::NotInvited)),
+            ("alice private, alice invite bob, alice remove bob", "bob join", Err(Denied::Removed)),
+            // a member invited again has no invitation left over after leaving
+            (
+                "alice private, alice invite bob, bob join, alice invite bob, bob leave",
+                "bob join",
+                Err(Denied::NotInvited),
+            ),
+            // the owner goes: whoever is in longest follows, even when the creator comes back
+            ("alice private, alice invite bob, bob join, alice leave", "bob remove carol", Ok(())),
+            (
+                "alice private, alice invite bob, bob join, bob invite carol, carol join, alice leave",
+                "carol remove bob",
+                Err(Denied::NotOwner),
+            ),
+            (
+                "alice private, alice invite bob, bob join, alice leave, bob invite alice, alice join",
+                "bob remove alice",
+                Err(Denied::NotOwner),
+            ),
+        ];
+        for (steps, last, expected) in cases {
+            check("club", steps, last, expected);
+        }
+    }
+
+    #[test]
+    fn rules_of_direct_channels() {
+        let cases = [
+            ("", "alice say", Ok(())),
+            ("", "bob say", Ok(())),
+            ("", "bob react", Ok(())),
+            ("", "carol say", Err(Denied::NotMember)),
+            ("", "carol join", Err(Denied::Direct)),
+            ("", "alice join", Ok(())),
+            ("", "alice leave", Err(Denied::Direct)),
+            ("", "alice invite carol", Err(Denied::Direct)),
+            ("", "alice remove bob", Err(Denied::Direct)),
+            ("", "carol direct", Err(Denied::NotMember)),
+            ("", "alice public", Err(Denied::WrongVisibility)),
+            ("", "alice direct", Ok(())),
+            ("alice say", "bob direct", Ok(())),
+            ("alice direct", "bob direct", Err(Denied::Exists)),
+        ];
+        for (steps, last, expected) in cases {
+            check("@alice+bob", steps, last, expected);
+        }
+    }
+
+    #[test]
+    fn questions_are_answered_from_the_same_rules() {
+        let mut club = Membership::new("club".parse().unwrap());
+        assert!(!club.exists() && !club.may_read(&user("alice")));
+        for text in ["alice private", "alice invite bob", "bob join", "bob invite carol"] {
+            club.apply(&step("club", text)).unwrap();
+        }
+        assert_eq!(club.members(), [user("alice"), user("bob")]);
+        assert_eq!(club.invited().collect::<Vec<_>>(), [&user("carol")]);
+        assert_eq!((club.creator(), club.owner()), (Some(&user("alice")), Some(&user("alice"))));
+        assert_eq!(club.visibility(), Some(Visibility::Private));
+        let answers = |name: &str| {
+            let user = user(name);
+            [
+                club.may_read(&user),
+                club.may_post(&user),
+                club.may_join(&user),
+                club.may_invite(&user),
+                club.may_remove(&user),
+            ]
+        };
+        assert_eq!(answers("alice"), [true, true, true, true, true]);
+        assert_eq!(answers("bob"), [true, true, true, true, false]);
+        assert_eq!(answers("carol"), [false, false, true, false, false]);
+        assert_eq!(answers("dave"), [false, false, false, false, false]);
+    }
+
+    #[test]
+    fn public_channels_are_read_by_all_but_the_removed() {
+        let mut general = Membership::new("general".parse().unwrap());
+        for text in ["alice public", "bob join", "alice remove bob"] {
+            general.apply(&step("general", text)).unwrap();
+        }
+        assert!(general.may_read(&user("carol")) && general.may_read(&user("alice")));
+        assert!(!general.may_read(&user("bob")));
+        let direct = Membership::new("@alice+bob".parse().unwrap());
+        assert!(direct.may_read(&user("bob")) && !direct.may_read(&user("carol")));
+        assert_eq!(direct.owner(), None);
+    }
+}

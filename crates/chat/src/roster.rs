@@ -185,3 +185,99 @@ impl SignedRoster {
         &self.roster
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn member(user: &str, devices: &[u8]) -> RosterMember {
+        let devices =
+            devices.iter().map(|byte| RosterDevice { device: DeviceId([*byte; 32]), hosted: *byte > 100 }).collect();
+        RosterMember { user: user.parse().unwrap(), devices }
+    }
+
+    fn roster(key: &TrackerKey, members: Vec<RosterMember>) -> Roster {
+        Roster::new(key.id(), "general".parse().unwrap(), 3, members)
+    }
+
+    #[test]
+    fn a_signed_roster_says_whom_to_believe() {
+        let key = TrackerKey::from_seed([1; 32]);
+        let unsorted = vec![member("carol", &[]), member("bob", &[101, 3]), member("alice", &[2])];
+        let signed = SignedRoster::sign(&key, &roster(&key, unsorted)).unwrap();
+        let opened = SignedRoster::open(signed.bytes(), signed.signature(), &key.id()).unwrap();
+        let roster = opened.roster();
+        assert_eq!(roster.allows(&DeviceId([2; 32])).map(UserName::as_str), Some("alice"));
+        assert_eq!(roster.allows(&DeviceId([3; 32])).map(UserName::as_str), Some("bob"));
+        assert_eq!(roster.allows(&DeviceId([9; 32])), None);
+        assert!(roster.is_hosted(&DeviceId([101; 32])) && !roster.is_hosted(&DeviceId([3; 32])));
+        assert_eq!(roster.devices().count(), 3);
+        assert!(signed.text().starts_with(r#"{"v":1,"tracker":""#));
+    }
+
+    #[test]
+    fn only_the_trackers_word_counts() {
+        let (key, other) = (TrackerKey::from_seed([1; 32]), TrackerKey::from_seed([2; 32]));
+        let signed = SignedRoster::sign(&key, &roster(&key, vec![member("alice", &[2])])).unwrap();
+        let open = |bytes: &[u8], signature, tracker: &TrackerKey| {
+            SignedRoster::open(bytes, signature, &tracker.id()).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(open(signed.bytes(), signed.signature(), &other), RosterError::WrongTracker);
+        assert_eq!(open(signed.bytes(), Signature([0; 64]), &key), RosterError::Forged(BadSignature));
+        let changed = signed.text().replace("alice", "mally");
+        assert_eq!(open(changed.as_bytes(), signed.signature(), &key), RosterError::Forged(BadSignature));
+        let error = SignedRoster::sign(&other, signed.roster()).map(|_| ()).unwrap_err();
+        assert_eq!(error, RosterError::WrongTracker);
+    }
+
+    #[test]
+    fn disorder_and_doubles_are_refused() {
+        let key = TrackerKey::from_seed([1; 32]);
+        let sign = |members| SignedRoster::sign(&key, &roster(&key, members)).map(|_| ());
+        assert_eq!(sign(vec![member("a", &[1]), member("a", &[2])]), Err(RosterError::NotCanonical));
+        assert_eq!(sign(vec![member("a", &[1, 1])]), Err(RosterError::NotCanonical));
+        assert_eq!(sign(vec![member("a", &[1]), member("b", &[1])]), Err(RosterError::NotCanonical));
+        let mut unsorted = roster(&key, vec![member("a", &[1]), member("b", &[2])]);
+        unsorted.members.reverse();
+        assert_eq!(SignedRoster::sign(&key, &unsorted).map(|_| ()), Err(RosterError::NotCanonical));
+        let mut zero = roster(&key, vec![]);
+        zero.version = 0;
+        assert!(matches!(SignedRoster::sign(&key, &zero), Err(RosterError::Malformed(_))));
+        let crowd = (0..=ROSTER_DEVICES_MAX as u32).map(|number| {
+            let mut device = [0; 32];
+            device[..4].copy_from_slice(&number.to_be_bytes());
+            RosterDevice { device: DeviceId(device), hosted: false }
+        });
+        let crowd = RosterMember { user: "a".parse().unwrap(), devices: crowd.collect() };
+        assert_eq!(sign(vec![crowd]), Err(RosterError::TooLarge));
+    }
+
+    #[test]
+    fn hostile_bytes_are_refused() {
+        let key = TrackerKey::from_seed([1; 32]);
+        let good = SignedRoster::sign(&key, &roster(&key, vec![member("alice", &[2])])).unwrap();
+        let cases = [
+            ("\"v\":1", "\"v\":2"),
+            ("\"v\":1", "\"v\":1,\"v\":1"),
+            ("\"v\":1,", "\"v\":1, "),
+            ("\"version\":3", "\"version\":3.0"),
+            ("\"version\":3", "\"version\":9007199254740992"),
+            ("alice", "Alice"),
+            ("alice", "al ice"),
+            ("\"hosted\":false", "\"hosted\":0"),
+            ("\"hosted\":false", "\"hosted\":false,\"x\":1"),
+            ("[{\"user\"", "{\"user\""),
+        ];
+        for (old, new) in cases {
+            assert!(good.text().contains(old));
+            let bytes = good.text().replacen(old, new, 1).into_bytes();
+            // signed by the very tracker: even it must keep to the form
+            let signature = key.sign(&[ROSTER_PREFIX, &bytes].concat());
+            assert!(SignedRoster::open(&bytes, signature, &key.id()).is_err(), "{new}");
+        }
+        for end in 0..good.bytes().len() {
+            assert!(SignedRoster::open(&good.bytes()[..end], good.signature(), &key.id()).is_err());
+        }
+    }
+}

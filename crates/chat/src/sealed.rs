@@ -125,3 +125,73 @@ impl std::fmt::Debug for Sealed {
 fn signed_text(bytes: &[u8]) -> Vec<u8> {
     [ENVELOPE_PREFIX, bytes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::envelope::{Body, ENVELOPE_BYTES_MAX, TEXT_BYTES_MAX};
+    use crate::keys::BadSignature;
+
+    fn envelope(key: &DeviceKey, body: Body) -> Envelope {
+        Envelope {
+            channel: "general".parse().unwrap(),
+            author: "alice".parse().unwrap(),
+            device: key.id(),
+            n: 1,
+            prev: None,
+            lamport: 1,
+            sent_at_ms: 0,
+            body,
+        }
+    }
+
+    fn text(text: impl Into<String>) -> Body {
+        Body::Text { text: text.into() }
+    }
+
+    #[test]
+    fn what_is_sealed_opens() {
+        let key = DeviceKey::from_seed([1; 32]);
+        let sealed = Sealed::seal(&key, &envelope(&key, text("hello"))).unwrap();
+        let opened = Sealed::open(sealed.bytes(), sealed.signature()).unwrap();
+        assert_eq!((opened.id(), opened.envelope()), (EnvelopeId::of(sealed.bytes()), sealed.envelope()));
+        let stored = Sealed::from_storage(sealed.bytes().to_vec(), sealed.signature()).unwrap();
+        assert_eq!(stored, sealed);
+        assert!(!format!("{sealed:?}").contains("hello"), "no text in logs");
+    }
+
+    #[test]
+    fn forgeries_are_refused() {
+        let (alice, mallory) = (DeviceKey::from_seed([1; 32]), DeviceKey::from_seed([2; 32]));
+        let sealed = Sealed::seal(&alice, &envelope(&alice, text("pay bob 1"))).unwrap();
+        let forged = Err(EnvelopeError::Forged(BadSignature));
+        let changed = sealed.text().replace("pay bob 1", "pay bob 9");
+        assert_eq!(Sealed::open(changed.as_bytes(), sealed.signature()), forged);
+        assert_eq!(Sealed::open(sealed.bytes(), Signature([0; 64])), forged);
+        let by_mallory = mallory.sign(&signed_text(sealed.bytes()));
+        assert_eq!(Sealed::open(sealed.bytes(), by_mallory), forged);
+        let without_prefix = alice.sign(sealed.bytes());
+        assert_eq!(Sealed::open(sealed.bytes(), without_prefix), forged, "the domain is part of what is signed");
+        assert_eq!(Sealed::seal(&mallory, sealed.envelope()), Err(EnvelopeError::WrongDevice));
+    }
+
+    #[test]
+    fn what_readers_would_refuse_is_never_sealed() {
+        let key = DeviceKey::from_seed([1; 32]);
+        let seal = |body| Sealed::seal(&key, &envelope(&key, body)).map(|_| ());
+        let other = |kind: &str, raw: &str| Body::Other { kind: kind.to_owned(), raw: raw.into() };
+        assert_eq!(seal(text("x".repeat(TEXT_BYTES_MAX))), Ok(()));
+        assert_eq!(seal(text("x".repeat(TEXT_BYTES_MAX + 1))), Err(EnvelopeError::TextTooLong));
+        assert_eq!(seal(text("\u{1}".repeat(ENVELOPE_BYTES_MAX / 6))), Err(EnvelopeError::TooLarge));
+        assert_eq!(seal(text("")), Err(EnvelopeError::TextEmpty));
+        assert_eq!(seal(other("later", r#"{"a":1}"#)), Ok(()));
+        assert_eq!(seal(other("later", r#"{"a": 1}"#)), Err(EnvelopeError::NotCanonical));
+        assert_eq!(seal(other("later", "no json")), Err(EnvelopeError::NotCanonical));
+        assert_eq!(seal(other("text", r#"{"text":"hidden"}"#)), Err(EnvelopeError::NotCanonical));
+        assert!(matches!(seal(other("a kind", "{}")), Err(EnvelopeError::Malformed(_))));
+        let mut broken = envelope(&key, text("x"));
+        broken.n = 2;
+        assert_eq!(Sealed::seal(&key, &broken), Err(EnvelopeError::OutOfRange("prev")));
+    }
+}

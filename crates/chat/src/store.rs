@@ -87,8 +87,11 @@ pub trait Store: Send + Sync {
     fn release(&self, key: &str) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The live leases whose key starts with `prefix`, ascending.
-    fn leases(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, Vec<u8>)>, StoreError>>;
+    fn leases(&self, prefix: &str) -> BoxFuture<'_, Result<KeyValues, StoreError>>;
 }
+
+/// Keys with their values, ascending by key.
+pub type KeyValues = Vec<(String, Vec<u8>)>;
 
 /// A subscription to a store's appends.
 pub trait Watch: Send {

@@ -36,19 +36,32 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
 
 /// Control characters, and format characters that change the order of what is shown or show nothing at all.
 fn is_unsafe(character: char) -> bool {
-    match character {
-        '\n' | '\t' => false,
-        _ if character.is_control() => true,
-        // bidirectional marks, embeddings, overrides and isolates (Unicode UAX #9)
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        // line and paragraph separators, which some terminals break lines at
-        '\u{2028}' | '\u{2029}' => true,
-        // invisible: zero-width space, word joiner and invisible operators, byte order mark, annotation, tag characters.
-        // Not U+200C and U+200D, which Persian, Indic scripts and emoji need.
-        '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => true,
-        '\u{e0000}'..='\u{e007f}' => true,
-        _ => false,
-    }
+    let control = character.is_control() && !matches!(character, '\n' | '\t');
+    control || reorders(character) || breaks_lines(character) || is_invisible(character)
+}
+
+/// Bidirectional marks, embeddings, overrides and isolates (Unicode UAX #9).
+fn reorders(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Line and paragraph separators, at which some terminals break.
+fn breaks_lines(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// Zero-width space, word joiner and invisible operators, deprecated format characters, byte order mark, annotations and
+/// tags. Not U+200C and U+200D, which Persian, Indic scripts and emoji need.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200b}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{206a}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]

@@ -68,3 +68,52 @@ impl MessageView {
         Sealed::open(self.envelope.as_bytes(), self.signature)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::envelope::{Body, Envelope};
+    use crate::keys::DeviceKey;
+
+    fn sealed(body: Body) -> Sealed {
+        let key = DeviceKey::from_seed([1; 32]);
+        let envelope = Envelope {
+            channel: "general".parse().unwrap(),
+            author: "alice".parse().unwrap(),
+            device: key.id(),
+            n: 1,
+            prev: None,
+            lamport: 4,
+            sent_at_ms: 17,
+            body,
+        };
+        Sealed::seal(&key, &envelope).unwrap()
+    }
+
+    #[test]
+    fn shows_a_message_and_opens_again() {
+        let sealed = sealed(Body::Text { text: "hi".to_owned() });
+        let view = MessageView::new(&sealed, Some(12), true);
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!(json["seq"], 12);
+        assert_eq!(json["text"], "hi");
+        assert_eq!(json["body"]["text"], "hi");
+        assert_eq!(json["hosted"], true);
+        assert_eq!(json["envelope"], sealed.text());
+        let read: MessageView = serde_json::from_value(json).unwrap();
+        assert_eq!(read, view);
+        assert_eq!(read.open().unwrap(), sealed);
+    }
+
+    #[test]
+    fn other_kinds_have_a_body_and_no_text() {
+        let view = MessageView::new(&sealed(Body::Invite { user: "bob".parse().unwrap() }), None, false);
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!((&json["seq"], json.get("text")), (&serde_json::Value::Null, None));
+        assert_eq!(json["body"]["user"], "bob");
+        let view =
+            MessageView::new(&sealed(Body::Other { kind: "poll".to_owned(), raw: "{\"a\":[1]}".into() }), None, false);
+        assert_eq!(serde_json::to_value(&view).unwrap()["body"]["a"][0], 1);
+    }
+}
