@@ -251,3 +251,53 @@ fn parse_field(line: &[u8]) -> (String, String) {
     assert!(!name.is_empty() && !name.contains([' ', '\t']), "field name {name:?}");
     (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A server that sends `bytes` to the first client and closes.
+    fn server(bytes: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("the client connects");
+            socket.write_all(bytes).expect("the client reads");
+        });
+        addr
+    }
+
+    #[test]
+    fn responses_are_read_one_after_the_other() {
+        let mut client = RawClient::connect(server(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: b\r\n\r\nhi\
+              HTTP/1.1 204 No Content\r\n\r\n\
+              HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n\
+              HTTP/1.1 200 OK\r\n\r\nrest",
+        ));
+        let first = client.read_response();
+        assert_eq!((first.status, first.text(), first.field("a")), (200, "hi", Some("b")));
+        assert_eq!(client.read_response().status, 204);
+        let third = client.read_response();
+        assert_eq!((third.text(), third.trailers.len()), ("abc", 1));
+        assert_eq!(client.read_response().text(), "rest");
+        client.expect_close();
+    }
+
+    #[test]
+    #[should_panic(expected = "nothing for")]
+    fn a_silent_server_fails_the_test_instead_of_hanging_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        RawClient::connect(addr).with_deadline(Duration::from_millis(20)).read_response();
+    }
+
+    #[test]
+    #[should_panic(expected = "both framing fields")]
+    fn ambiguous_framing_is_not_read_kindly() {
+        let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n";
+        RawClient::connect(server(bytes)).read_response();
+    }
+}
