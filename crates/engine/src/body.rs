@@ -1,7 +1,7 @@
 //! Message content: nothing, bytes at hand, or a stream that is produced as fast as it is taken.
 
 use crate::server::Incoming;
-use crate::{Fields, ParseError, StatusCode};
+use crate::{Fields, ParseError, ReceivedFields, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use std::error::Error;
@@ -222,6 +222,16 @@ impl Body {
             incoming.set_limit(max);
         }
     }
+}
+
+/// Received trailers as fields to send on.
+pub(crate) fn own_fields(received: &ReceivedFields) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in received.iter() {
+        // What the parser accepted is valid, and its limits are below those of `Fields`.
+        let _ = fields.append(name, value);
+    }
+    fields
 }
 
 fn within(bytes: Bytes, max: u64) -> Result<Bytes, BodyError> {

@@ -91,7 +91,7 @@ pub struct Response {
 
 impl Response {
     /// A response without fields and content.
-    pub const fn new(status: StatusCode) -> Self {
+    pub fn new(status: StatusCode) -> Self {
         Self { status, fields: Fields::new(), body: Body::Empty, on_upgrade: None }
     }
 

@@ -1,24 +1,53 @@
 //! The server: listeners shared by one set of worker threads.
+//!
+//! ```text
+//!   Server ── listen ──▶ one socket per worker and address
+//!     └─ start ─▶ Worker (thread, event loop, clock, buffers)
+//!                   ├─ accept: one task per listener
+//!                   └─ converse: one task per connection ── Conn ── Wire ── socket
+//!                        next head → call the service → write head and body → …
+//! ```
 
+mod accept;
+mod buffers;
+mod clock;
+mod conn;
+mod exchange;
 mod incoming;
 mod listener;
+mod wire;
+mod worker;
 
 pub(crate) use incoming::Incoming;
 pub use listener::BindError;
 
 use crate::{Service, Settings, Stop};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tokio::sync::mpsc;
+use worker::{LocalTask, Plan, Start, Worker};
 
 /// Listeners and the workers that will serve them.
 pub struct Server {
     settings: Settings,
     local_addrs: Vec<SocketAddr>,
+    /// What each worker will run.
+    acceptors: Vec<Vec<Start>>,
+    background: Vec<Vec<Start>>,
 }
 
-/// A server that is running. Dropping it stops the server and waits until its threads have ended.
+/// A server that is running. Dropping it fires the stop and waits until its threads have ended.
+#[derive(Debug)]
 pub struct Running {
     local_addrs: Vec<SocketAddr>,
+    stop: Stop,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Closed when the last worker has dropped its end.
+    alive: mpsc::Receiver<()>,
 }
 
 /// The server could not run.
@@ -26,7 +55,7 @@ pub struct Running {
 pub enum RunError {
     /// A worker's thread or event loop could not be made.
     #[error("cannot start a worker: {0}")]
-    Start(#[source] std::io::Error),
+    Start(#[source] io::Error),
     /// A worker ended by a panic outside of any connection.
     #[error("a worker panicked")]
     Panicked,
@@ -35,18 +64,30 @@ pub enum RunError {
 impl Server {
     /// A server without listeners.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, local_addrs: Vec::new() }
+        let workers = settings.workers.unwrap_or_else(cores).max(1);
+        let none = || (0..workers).map(|_| Vec::new()).collect();
+        Self { settings, local_addrs: Vec::new(), acceptors: none(), background: none() }
     }
 
     /// Binds `addr` now; connections are served once the server runs, on every worker by a service
     /// of its own from `make`. Port 0 takes a free port.
+    ///
+    /// # Errors
+    /// The address is in use, also by another server that shares its port, or cannot be had.
     pub fn listen<S: Service>(
-        self,
-        _addr: SocketAddr,
-        _make: impl Fn() -> S + Send + Sync + 'static,
+        mut self,
+        addr: SocketAddr,
+        make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
-        let _ = self.settings.workers;
-        todo!()
+        let sockets = listener::bind(addr, self.acceptors.len())?;
+        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(addr);
+        self.local_addrs.push(bound);
+        let make = Arc::new(make);
+        for (acceptors, socket) in self.acceptors.iter_mut().zip(sockets) {
+            let make = make.clone();
+            acceptors.push(Box::new(move |worker| start_accepting(worker, socket, make())));
+        }
+        Ok(self)
     }
 
     /// The bound addresses, in the order of [`Server::listen`].
@@ -56,28 +97,54 @@ impl Server {
 
     /// Runs a future on every worker beside its connections. It is dropped when the worker has
     /// drained; `Stop` tells it earlier.
-    pub fn on_each_worker<Task>(self, _make: impl Fn() -> Task + Send + Sync + 'static) -> Self
+    pub fn on_each_worker<Task>(mut self, make: impl Fn() -> Task + Send + Sync + 'static) -> Self
     where
         Task: Future<Output = ()> + 'static,
     {
-        todo!()
+        let make = Arc::new(make);
+        for background in &mut self.background {
+            let make = make.clone();
+            background.push(Box::new(move |_| Box::pin(make())));
+        }
+        self
     }
 
     /// Runs a future on one of the workers: for the one background task of a program.
-    pub fn on_one_worker<Task>(self, _make: impl FnOnce() -> Task + Send + 'static) -> Self
+    pub fn on_one_worker<Task>(mut self, make: impl FnOnce() -> Task + Send + 'static) -> Self
     where
         Task: Future<Output = ()> + 'static,
     {
-        todo!()
+        self.background[0].push(Box::new(move |_| Box::pin(make())));
+        self
     }
 
     /// Starts the workers and returns at once.
-    pub fn start(self, _stop: Stop, _grace: Duration) -> Result<Running, RunError> {
-        todo!()
+    ///
+    /// # Errors
+    /// A thread or event loop could not be made; those that were are stopped again.
+    pub fn start(self, stop: Stop, grace: Duration) -> Result<Running, RunError> {
+        drop(Plan::runtime().map_err(RunError::Start)?); // what fails for one fails for all: say so here
+        let settings = Arc::new(self.settings);
+        let (ended, alive) = mpsc::channel(1);
+        let mut running = Running { local_addrs: self.local_addrs, stop: stop.clone(), threads: Vec::new(), alive };
+        for (number, (acceptors, background)) in self.acceptors.into_iter().zip(self.background).enumerate() {
+            let plan = Plan { settings: settings.clone(), stop: stop.clone(), grace, acceptors, background };
+            let ended = ended.clone();
+            let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let result = plan.run();
+                drop(ended);
+                result
+            });
+            running.threads.push(thread.map_err(RunError::Start)?);
+        }
+        Ok(running)
     }
 
     /// Serves until `stop` fires and open connections have ended, at most `grace` later. Blocks the
     /// calling thread: async callers use [`Server::start`] and [`Running::finished`].
+    ///
+    /// # Errors
+    /// As [`Server::start`] and [`Running::join`].
     pub fn run(self, stop: Stop, grace: Duration) -> Result<(), RunError> {
         self.start(stop, grace)?.join()
     }
@@ -91,16 +158,54 @@ impl Running {
 
     /// Fires the stop given at start.
     pub fn stop(&self) {
-        todo!()
+        self.stop.cancel();
     }
 
-    /// Returns when all workers have ended.
+    /// Returns when all workers have ended. Cancelling it changes nothing.
     pub async fn finished(&mut self) {
-        todo!()
+        while self.alive.recv().await.is_some() {}
     }
 
     /// Blocks until all workers have ended.
-    pub fn join(self) -> Result<(), RunError> {
-        todo!()
+    ///
+    /// # Errors
+    /// One of them ended by a failure of its own.
+    pub fn join(mut self) -> Result<(), RunError> {
+        self.join_threads()
     }
+
+    fn join_threads(&mut self) -> Result<(), RunError> {
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => result = Err(RunError::Start(error)),
+                Err(_) => result = Err(RunError::Panicked),
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop.cancel();
+            // The owner did not ask for the result.
+            let _ = self.join_threads();
+        }
+    }
+}
+
+fn start_accepting<S: Service>(worker: Rc<Worker>, socket: TcpListener, service: S) -> LocalTask {
+    Box::pin(async move {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(listener) => accept::accept(worker, listener, service).await,
+            Err(error) => tracing::error!(%error, "a listener could not join its event loop"),
+        }
+    })
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

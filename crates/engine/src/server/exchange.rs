@@ -1,0 +1,282 @@
+//! One connection from its first request to its last: receive, call the service, answer.
+
+use super::conn::{Conn, Next};
+use super::incoming::{self, Incoming};
+use crate::message::OnUpgrade;
+use crate::{Body, BodyError, Request, Response, Service, Upgraded};
+use bytes::Bytes;
+use http1::{BodyEncoder, Framing, Method, RequestHead, ResponseSpec, StatusCode, Version};
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Body bytes up to this are copied behind the head; larger ones are written from where they lie.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+/// Output is sent at the latest when this much is waiting.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// What an answer needs to know of its request.
+struct Asked {
+    method: Method,
+    version: Version,
+    keep_alive: bool,
+    wants_trailers: bool,
+}
+
+/// How a connection goes on after an answer.
+enum Outcome {
+    KeepAlive,
+    /// The answer was the last one; the client is to be able to read it.
+    Close,
+    /// The client is gone, or must see that the answer is not complete.
+    Abort,
+    Upgrade(OnUpgrade),
+}
+
+/// Answers all requests of one connection.
+pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
+    let mut is_first = true;
+    let outcome = loop {
+        let outcome = match conn.next(is_first).await {
+            Next::Request(head) => exchange(conn, service, head).await,
+            Next::Malformed(error) => {
+                tracing::debug!(peer = %conn.peer.addr, %error, "malformed request");
+                refuse(conn, error.status(), error.reason()).await
+            }
+            Next::TooSlow => refuse(conn, StatusCode::REQUEST_TIMEOUT, "the request did not come in time").await,
+            Next::Nothing => Outcome::Abort,
+        };
+        is_first = false;
+        if !matches!(outcome, Outcome::KeepAlive) {
+            break outcome;
+        }
+    };
+    match outcome {
+        Outcome::KeepAlive | Outcome::Abort => {}
+        Outcome::Close => conn.linger().await,
+        Outcome::Upgrade(on_upgrade) => talk(conn, on_upgrade).await,
+    }
+    // Closes the socket also when somebody still holds the body of a request.
+    drop(conn.wire.borrow_mut().take_socket());
+}
+
+async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, head: RequestHead) -> Outcome {
+    let asked = Asked {
+        method: head.method(),
+        version: head.version(),
+        keep_alive: head.keep_alive(),
+        wants_trailers: head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")),
+    };
+    let body = Incoming::open(conn, &head).map_or(Body::Empty, Body::incoming);
+    let request = Request::new(head, body, conn.peer.clone());
+    match call(conn, service, request).await {
+        Called::Answered(response) => respond(conn, &asked, response).await,
+        Called::Panicked => {
+            tracing::error!(peer = %conn.peer.addr, "the service panicked");
+            refuse(conn, StatusCode::INTERNAL_SERVER_ERROR, "this request could not be answered").await
+        }
+        Called::Gone => Outcome::Abort,
+    }
+}
+
+enum Called {
+    Answered(Response),
+    Panicked,
+    Gone,
+}
+
+/// Runs the service inside this connection's task; a panic ends this request only.
+async fn call<S: Service>(conn: &Conn, service: &S, request: Request) -> Called {
+    let mut answer = pin!(async { service.call(request).await });
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+        Ok(Poll::Ready(response)) => Poll::Ready(Called::Answered(response)),
+        Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Called::Gone),
+        Err(_) => Poll::Ready(Called::Panicked),
+    })
+    .await
+}
+
+async fn respond(conn: &Rc<Conn>, asked: &Asked, mut response: Response) -> Outcome {
+    if response.on_upgrade.is_some() && conn.body.is_open() {
+        tracing::error!(peer = %conn.peer.addr, "an upgrade was answered before the request's content was read");
+        return refuse(conn, StatusCode::INTERNAL_SERVER_ERROR, "unread content before an upgrade").await;
+    }
+    if response.status.is_interim() && response.on_upgrade.is_none() {
+        tracing::error!(status = response.status.as_u16(), "a service answered with an interim status");
+        response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let settings = &conn.worker.settings;
+    let keep_alive = asked.keep_alive && conn.may_go_on() && conn.body.may_be_drained(settings.drain_bytes_max);
+    let framing = framing_of(&response, asked);
+    let (mut encoder, keep_alive) = write_head(conn, asked, &response, framing, keep_alive);
+    tracing::debug!(peer = %conn.peer.addr, method = %asked.method, status = response.status.as_u16(), "answered");
+    if let Some(on_upgrade) = response.on_upgrade {
+        return if conn.flush().await.is_ok() { Outcome::Upgrade(on_upgrade) } else { Outcome::Abort };
+    }
+    let sent = send_body(conn, asked, &mut encoder, response.body).await;
+    match sent {
+        Ok(()) if !keep_alive => Outcome::Close,
+        Ok(()) if !conn.body.is_open() || incoming::drain(conn).await => Outcome::KeepAlive,
+        Ok(()) => Outcome::Close,
+        Err(error) => {
+            tracing::debug!(peer = %conn.peer.addr, %error, "answer broken off");
+            break_off(conn, &encoder).await;
+            Outcome::Abort
+        }
+    }
+}
+
+/// How the answer's body ends. For `HEAD` and 304, how it would have ended, where that is known.
+fn framing_of(response: &Response, asked: &Asked) -> Framing {
+    let declared = || std::str::from_utf8(response.fields.get("content-length")?).ok()?.parse().ok();
+    match response.body.exact_len() {
+        Some(0) if asked.method == Method::Head || response.status == StatusCode::NOT_MODIFIED => {
+            declared().map_or(Framing::None, Framing::Length)
+        }
+        Some(0) if response.status.forbids_body() => Framing::None,
+        Some(length) => Framing::Length(length),
+        None if asked.version == Version::Http11 => Framing::Chunked,
+        None => Framing::UntilClose,
+    }
+}
+
+fn write_head(
+    conn: &Conn,
+    asked: &Asked,
+    response: &Response,
+    framing: Framing,
+    keep_alive: bool,
+) -> (BodyEncoder, bool) {
+    let date = conn.worker.clock.date();
+    let spec = ResponseSpec {
+        request_method: asked.method,
+        request_version: asked.version,
+        status: response.status,
+        fields: &response.fields,
+        framing,
+        keep_alive,
+        date: Some(&date),
+    };
+    let wire = &mut *conn.wire.borrow_mut();
+    let written = http1::write_response_head(wire.open_output(&conn.worker.buffers), &spec);
+    (written.body, written.keep_alive)
+}
+
+async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: Body) -> Result<(), BodyError> {
+    let mut body = body;
+    if encoder.discards() {
+        body = Body::Empty;
+    }
+    let trailers = match body {
+        Body::Empty => None,
+        Body::Full(bytes) => {
+            send_chunk(conn, encoder, bytes).await?;
+            None
+        }
+        Body::Stream(_) => {
+            while let Some(chunk) = next_chunk(conn, &mut body).await {
+                send_chunk(conn, encoder, chunk?).await?;
+            }
+            body.trailers().filter(|_| asked.wants_trailers)
+        }
+    };
+    if !encoder.discards() {
+        let wire = &mut *conn.wire.borrow_mut();
+        encoder.finish(wire.open_output(&conn.worker.buffers), trailers.as_ref()).map_err(ours)?;
+    }
+    if conn.wire.borrow().unsent() > OUTPUT_BYTES_MAX {
+        conn.flush().await?;
+    }
+    Ok(())
+}
+
+/// Waits for content, sending meanwhile what there is; fails when the client is gone.
+async fn next_chunk(conn: &Conn, body: &mut Body) -> Option<Result<Bytes, BodyError>> {
+    poll_fn(|cx| match body.poll_chunk(cx) {
+        Poll::Ready(chunk) => Poll::Ready(chunk),
+        Poll::Pending => conn.poll_gone(cx).map(|()| Some(Err(BodyError::Closed))),
+    })
+    .await
+}
+
+async fn send_chunk(conn: &Conn, encoder: &mut BodyEncoder, chunk: Bytes) -> Result<(), BodyError> {
+    if chunk.len() <= COPY_BYTES_MAX {
+        let unsent = {
+            let wire = &mut *conn.wire.borrow_mut();
+            encoder.data(wire.open_output(&conn.worker.buffers), &chunk).map_err(ours)?;
+            wire.unsent()
+        };
+        if unsent > OUTPUT_BYTES_MAX {
+            conn.flush().await?;
+        }
+        return Ok(());
+    }
+    {
+        let wire = &mut *conn.wire.borrow_mut();
+        encoder.before_data(wire.open_output(&conn.worker.buffers), chunk.len() as u64).map_err(ours)?;
+        wire.put_large(chunk);
+    }
+    conn.flush().await?;
+    encoder.after_data(conn.wire.borrow_mut().open_output(&conn.worker.buffers));
+    Ok(())
+}
+
+/// A service whose content does not have the length it declared.
+fn ours(error: http1::EncodeError) -> BodyError {
+    BodyError::Source(error.into())
+}
+
+/// Sends what was complete of an answer that has no proper end. Where the end of the connection would
+/// look like the end of the content, the connection is reset.
+async fn break_off(conn: &Conn, encoder: &BodyEncoder) {
+    if encoder.is_until_close() {
+        if let Some(socket) = conn.wire.borrow_mut().take_socket() {
+            // Without the option the client sees a short answer: nothing better is left to do.
+            let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
+        return;
+    }
+    // The client may be the very reason.
+    let _: io::Result<()> = conn.flush().await;
+}
+
+/// Answers by ourselves, in the service's stead, and closes.
+async fn refuse(conn: &Rc<Conn>, status: StatusCode, detail: &str) -> Outcome {
+    let asked = Asked { method: Method::Get, version: Version::Http11, keep_alive: false, wants_trailers: false };
+    let response = refusal(status, detail);
+    let framing = framing_of(&response, &asked);
+    let (mut encoder, _) = write_head(conn, &asked, &response, framing, false);
+    match send_body(conn, &asked, &mut encoder, response.body).await {
+        Ok(()) => Outcome::Close,
+        Err(_) => Outcome::Abort,
+    }
+}
+
+fn refusal(status: StatusCode, detail: &str) -> Response {
+    Response::text(status, format!("{status} {}: {detail}\n", status.reason()))
+}
+
+/// Hands the socket over, with what the client has already sent of the other protocol.
+async fn talk(conn: &Conn, on_upgrade: OnUpgrade) {
+    let upgraded = {
+        let wire = &mut *conn.wire.borrow_mut();
+        let early = std::mem::take(&mut wire.input).freeze();
+        wire.take_socket().map(|socket| Upgraded::new(socket, early))
+    };
+    if let Some(upgraded) = upgraded {
+        on_upgrade(upgraded).await;
+    }
+}
+
+/// Refuses a connection there is no room for, before anything was read.
+pub(super) async fn turn_away(conn: &Rc<Conn>) {
+    if let Outcome::Close = refuse(conn, StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again later").await
+    {
+        conn.linger().await;
+    }
+    drop(conn.wire.borrow_mut().take_socket());
+}

@@ -1,0 +1,128 @@
+//! One socket with its buffers: fills the input, flushes the output, nothing else.
+
+use super::buffers::{BODY_READ_BYTES, Buffers, HEAD_READ_BYTES};
+use bytes::{Bytes, BytesMut};
+use http1::RequestDecoder;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// The bytes of one connection.
+pub(super) struct Wire {
+    /// `None` once the connection was closed or handed over.
+    socket: Option<TcpStream>,
+    pub(super) decoder: RequestDecoder,
+    pub(super) input: BytesMut,
+    /// Whether the client has closed its side.
+    pub(super) is_eof: bool,
+    /// What is to be sent, from `sent` on.
+    pub(super) output: Vec<u8>,
+    sent: usize,
+    /// Sent after `output` without being copied into it.
+    large: Bytes,
+}
+
+impl Wire {
+    pub(super) fn new(socket: TcpStream, decoder: RequestDecoder) -> Self {
+        Self {
+            socket: Some(socket),
+            decoder,
+            input: BytesMut::new(),
+            is_eof: false,
+            output: Vec::new(),
+            sent: 0,
+            large: Bytes::new(),
+        }
+    }
+
+    /// Reads once into `input`; 0 is the end. `bulk` reads more at a time.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buffers: &Buffers, bulk: bool) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        if self.input.capacity() == 0 {
+            self.input = buffers.input();
+        }
+        if bulk && self.input.is_empty() {
+            self.input.reserve(BODY_READ_BYTES);
+        } else if self.input.capacity() == self.input.len() {
+            self.input.reserve(HEAD_READ_BYTES);
+        }
+        let count = ready!(pin!(socket.read_buf(&mut self.input)).poll(cx))?;
+        self.is_eof |= count == 0;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Lends an output buffer if there is none yet.
+    pub(super) fn open_output(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+        if self.output.capacity() == 0 {
+            self.output = buffers.output();
+        }
+        &mut self.output
+    }
+
+    /// Queues `large` behind the output. Nothing may be appended before both are flushed.
+    pub(super) fn put_large(&mut self, large: Bytes) {
+        debug_assert!(self.large.is_empty(), "flushed before");
+        self.large = large;
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.output.len() - self.sent + self.large.len()
+    }
+
+    /// Writes all that is queued. `progress` counts what was written, also when it is not yet all.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, progress: &mut usize) -> Poll<io::Result<()>> {
+        while self.unsent() > 0 {
+            let Some(socket) = &mut self.socket else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+            let socket = Pin::new(socket);
+            let head = &self.output[self.sent..];
+            let count = ready!(if self.large.is_empty() {
+                socket.poll_write(cx, head)
+            } else if head.is_empty() {
+                socket.poll_write(cx, &self.large)
+            } else {
+                socket.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(&self.large)])
+            })?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *progress += count;
+            self.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, count: usize) {
+        let of_output = count.min(self.output.len() - self.sent);
+        self.sent += of_output;
+        drop(self.large.split_to(count - of_output));
+        if self.sent == self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Gives both buffers back where they hold nothing.
+    pub(super) fn release(&mut self, buffers: &Buffers) {
+        if self.output.is_empty() && self.output.capacity() > 0 {
+            buffers.put_output(std::mem::take(&mut self.output));
+        }
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            buffers.put_input(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn shutdown(&mut self, cx: &mut Context<'_>) {
+        if let Some(socket) = &mut self.socket {
+            // A connection that is already broken needs no shutdown.
+            let _ = Pin::new(socket).poll_shutdown(cx);
+        }
+    }
+
+    /// Takes the socket: to close it or to hand it over.
+    pub(super) fn take_socket(&mut self) -> Option<TcpStream> {
+        self.socket.take()
+    }
+}
