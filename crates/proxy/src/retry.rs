@@ -1,0 +1,181 @@
+//! What may be sent again after a failure, and what is kept for it.
+//!
+//! A request may go to another upstream when the first one cannot have acted on it, or when acting twice
+//! is the same as once:
+//!
+//! | failed while | method | content | sent again |
+//! |---|---|---|---|
+//! | connecting | any | untouched | yes |
+//! | sending, or before any byte of the response | idempotent | kept whole | yes |
+//! | the same | any other | | no: 502 |
+//! | waiting too long for the response | any | | no: 504, a second wait would not help |
+//! | after the first byte of the response | any | | no |
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use engine::{Body, BodyError, ClientError, Fields, Method, Source};
+
+/// Upstreams tried for one request. Beyond so many the trouble lies elsewhere.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Longest request body that is kept whole before it is sent, in bytes, so that it can be sent again.
+/// Forms and messages fit; a longer one streams.
+const KEPT_BYTES_MAX: u64 = 64 * 1024;
+
+/// A request's content, in a form that can be lent more than once.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All of it is here.
+    Whole(Bytes),
+    /// It is read from the client as the upstream takes it.
+    Streaming(Rc<RefCell<Shared>>),
+}
+
+/// A body between two attempts.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    body: Body,
+    /// Whether anything was taken from it.
+    touched: bool,
+}
+
+impl Content {
+    /// Reads a short body of known length from the client; leaves any other where it is.
+    ///
+    /// # Errors
+    /// The client did not send what it had announced.
+    pub(crate) async fn take(body: Body) -> Result<Self, BodyError> {
+        match body.exact_len() {
+            Some(0) => Ok(Self::Whole(Bytes::new())),
+            Some(length) if length <= KEPT_BYTES_MAX => Ok(Self::Whole(body.collect(KEPT_BYTES_MAX).await?)),
+            _ => Ok(Self::Streaming(Rc::new(RefCell::new(Shared { body, touched: false })))),
+        }
+    }
+
+    /// The content for one attempt.
+    pub(crate) fn lend(&self) -> Body {
+        match self {
+            Self::Whole(bytes) => bytes.clone().into(),
+            Self::Streaming(shared) => Body::from_source(Lent(Rc::clone(shared))),
+        }
+    }
+
+    fn is_untouched(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Streaming(shared) => !shared.borrow().touched,
+        }
+    }
+}
+
+/// One attempt's view of a [`Shared`] body.
+struct Lent(Rc<RefCell<Shared>>);
+
+impl Source for Lent {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let mut shared = self.0.borrow_mut();
+        let polled = shared.body.poll_chunk(cx);
+        shared.touched |= polled.is_ready();
+        polled
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        self.0.borrow().body.exact_len()
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.0.borrow_mut().body.trailers()
+    }
+}
+
+/// Whether the request may be sent again after `error`, `tried` being the upstreams so far.
+pub(crate) fn may_try_again(error: &ClientError, method: Method, content: &Content, tried: &[SocketAddr]) -> bool {
+    let harmless = error.is_connect() || (method.is_idempotent() && error.can_retry && !error.is_timeout());
+    tried.len() < ATTEMPTS_MAX && harmless && content.is_untouched()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use engine::{ClientErrorKind, Stage};
+
+    use super::*;
+
+    fn now<F: Future>(future: F) -> F::Output {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("it should not have to wait"),
+        }
+    }
+
+    fn error(stage: Stage, kind: ClientErrorKind, can_retry: bool) -> ClientError {
+        ClientError { addr: ([127, 0, 0, 1], 1).into(), stage, kind, can_retry }
+    }
+
+    fn check(error: &ClientError, method: Method, expect: bool) {
+        let content = Content::Whole(Bytes::from_static(b"x"));
+        assert_eq!(may_try_again(error, method, &content, &[error.addr]), expect, "{method} {error}");
+    }
+
+    #[test]
+    fn what_never_reached_an_upstream_goes_to_another() {
+        for kind in [ClientErrorKind::Refused, ClientErrorKind::TimedOut] {
+            let error = error(Stage::Connect, kind, true);
+            check(&error, Method::Get, true);
+            check(&error, Method::Post, true);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_acted_upon_is_sent_again_only_if_idempotent() {
+        let closed = error(Stage::Head, ClientErrorKind::Closed, true);
+        check(&closed, Method::Get, true);
+        check(&closed, Method::Put, true);
+        check(&closed, Method::Post, false);
+        check(&closed, Method::Patch, false);
+        check(&error(Stage::Head, ClientErrorKind::Closed, false), Method::Get, false);
+    }
+
+    #[test]
+    fn a_slow_upstream_is_not_waited_for_twice() {
+        check(&error(Stage::Head, ClientErrorKind::TimedOut, true), Method::Get, false);
+    }
+
+    #[test]
+    fn attempts_end() {
+        let error = error(Stage::Connect, ClientErrorKind::Refused, true);
+        let tried = vec![error.addr; ATTEMPTS_MAX];
+        assert!(!may_try_again(&error, Method::Get, &Content::Whole(Bytes::new()), &tried));
+    }
+
+    #[test]
+    fn a_streamed_body_can_be_lent_until_it_is_read_from() {
+        let (sender, body) = Body::channel();
+        now(sender.send("abc")).unwrap();
+        let content = now(Content::take(body)).unwrap();
+        let refused = error(Stage::Connect, ClientErrorKind::Refused, true);
+        drop(content.lend());
+        assert!(may_try_again(&refused, Method::Post, &content, &[]));
+        let mut lent = content.lend();
+        assert_eq!(now(poll_fn(|cx| lent.poll_chunk(cx))).unwrap().unwrap(), "abc");
+        assert!(!may_try_again(&refused, Method::Post, &content, &[]));
+    }
+
+    #[test]
+    fn a_short_body_is_kept_whole_and_a_long_one_is_not() {
+        let (sender, body) = Body::sized_channel(3);
+        now(sender.send("abc")).unwrap();
+        drop(sender);
+        assert!(matches!(now(Content::take(body)).unwrap(), Content::Whole(bytes) if bytes == "abc"));
+        let (_sender, body) = Body::sized_channel(KEPT_BYTES_MAX + 1);
+        assert!(matches!(now(Content::take(body)).unwrap(), Content::Streaming(_)));
+    }
+}

@@ -1,0 +1,115 @@
+//! After a 101: bytes in both directions until one side is done.
+//!
+//! Never looks at the bytes. A side that only stops sending is told on to the other, which may go on.
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use engine::Stop;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::time::{Instant, sleep_until};
+
+/// Silence in both directions after which a tunnel is closed: both sides are long gone. WebSockets and
+/// peer links send something every minute at least.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Bytes in flight per direction.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Carries bytes both ways until both sides have ended, one fails, nothing moves, or `stop` fires.
+pub(crate) async fn splice<A, B>(client: A, upstream: B, stop: &Stop)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let moved = Cell::new(Instant::now());
+    let (client_read, client_write) = split(client);
+    let (upstream_read, upstream_write) = split(upstream);
+    let both = async {
+        tokio::try_join!(pump(client_read, upstream_write, &moved), pump(upstream_read, client_write, &moved))
+    };
+    tokio::select! {
+        ended = both => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "tunnel broke");
+            }
+        }
+        () = idle(&moved) => tracing::debug!("tunnel closed after long silence"),
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Copies until the end of `from`, then ends `to`.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    moved: &Cell<Instant>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        moved.set(Instant::now());
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..count]).await?;
+    }
+}
+
+/// Returns when nothing has moved for [`IDLE_TIMEOUT`].
+async fn idle(moved: &Cell<Instant>) {
+    loop {
+        let deadline = moved.get() + IDLE_TIMEOUT;
+        if Instant::now() >= deadline {
+            return;
+        }
+        sleep_until(deadline).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), test).await.unwrap() });
+    }
+
+    #[test]
+    fn a_side_that_stops_sending_still_receives() {
+        run(async {
+            let (mut client, near) = tokio::io::duplex(64);
+            let (mut upstream, far) = tokio::io::duplex(64);
+            let stop = Stop::new();
+            let talk = async {
+                client.write_all(b"question").await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut heard = String::new();
+                upstream.read_to_string(&mut heard).await.unwrap();
+                assert_eq!(heard, "question");
+                upstream.write_all(b"answer").await.unwrap();
+                upstream.shutdown().await.unwrap();
+                heard.clear();
+                client.read_to_string(&mut heard).await.unwrap();
+                assert_eq!(heard, "answer");
+            };
+            tokio::join!(splice(near, far, &stop), talk);
+        });
+    }
+
+    #[test]
+    fn a_stop_ends_both_sides() {
+        run(async {
+            let (mut client, near) = tokio::io::duplex(64);
+            let (mut upstream, far) = tokio::io::duplex(64);
+            let stop = Stop::new();
+            stop.cancel();
+            splice(near, far, &stop).await;
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
+        });
+    }
+}

@@ -1,0 +1,453 @@
+//! The configuration grammar: what is understood, and how every mistake is shown.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proxy::conf::{CONFIG_BYTES_MAX, ERRORS_MAX, HostPattern, Part, Variable};
+use proxy::{Config, LoadError};
+
+fn parse(text: &str) -> Config {
+    Config::parse("proxy.conf", text).unwrap_or_else(|errors| panic!("{}", LoadError::Invalid(errors)))
+}
+
+fn name(name: &str, port: Option<u16>) -> HostPattern {
+    HostPattern::Name { name: name.to_owned(), port }
+}
+
+fn addresses(ports: &[&str]) -> Vec<SocketAddr> {
+    ports.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_original_files_are_understood() {
+    let config = parse(
+        r#"
+# the first host
+host "192.168.56.103:8080" {
+    proxy_pass http://192.168.56.103:9000;
+}
+
+host "app2.local" {
+    proxy_pass http://192.168.56.103:9002;
+    proxy_pass http://192.168.56.103:9003;
+    proxy_set_header Host $host;
+    dist_policy round-robin
+}
+"#,
+    );
+    let [first, second] = &config.hosts[..] else { panic!("{config:?}") };
+    assert_eq!(first.names, [name("192.168.56.103", Some(8080))]);
+    assert_eq!(first.root.as_ref().unwrap().backends, addresses(&["192.168.56.103:9000"]));
+    assert_eq!(second.names, [name("app2.local", None)]);
+    let pass = second.root.as_ref().unwrap();
+    assert_eq!(pass.backends, addresses(&["192.168.56.103:9002", "192.168.56.103:9003"]));
+    assert_eq!(pass.set_headers.len(), 1);
+    assert_eq!(pass.set_headers[0].name, "Host");
+    assert_eq!(pass.set_headers[0].value.parts, [Part::Variable(Variable::Host)]);
+}
+
+#[test]
+fn the_semicolon_after_the_policy_may_be_missing_anywhere() {
+    for text in [
+        "host a { dist_policy round-robin proxy_pass http://1.2.3.4:5; }",
+        "host a { proxy_pass http://1.2.3.4:5; dist_policy round-robin }",
+        "host a { proxy_pass http://1.2.3.4:5; dist_policy round-robin; }",
+        "host a{proxy_pass http://1.2.3.4:5;dist_policy round-robin}",
+        "host a {\n dist_policy round-robin\n proxy_pass http://1.2.3.4:5;\n}",
+    ] {
+        assert_eq!(parse(text).backends(), addresses(&["1.2.3.4:5"]), "{text}");
+    }
+}
+
+#[test]
+fn names_and_addresses_come_in_all_their_forms() {
+    let config =
+        parse("host LocalHost. \"B:1\" [::1]:8080 default { proxy_pass http://[::1]:9; proxy_pass http://localhost; }");
+    let expect = [name("localhost", None), name("b", Some(1)), name("[::1]", Some(8080)), HostPattern::Default];
+    assert_eq!(config.hosts[0].names, expect);
+    assert_eq!(config.backends(), addresses(&["[::1]:9", "127.0.0.1:80"]));
+}
+
+#[test]
+fn a_location_inherits_what_it_does_not_say() {
+    let config = parse(
+        r#"host a {
+            location /own { proxy_pass http://1.1.1.1:1; response_timeout 5s; proxy_set_header x-a ""; }
+            location /all {}
+            proxy_pass http://2.2.2.2:2;
+            proxy_set_header X-A "for $remote_addr, $scheme!";
+            proxy_set_header X-B b;
+            connect_timeout 100ms;
+            response_timeout 2m;
+            body_bytes_max 3k;
+        }"#,
+    );
+    let host = &config.hosts[0];
+    let own = &host.locations[0].pass;
+    assert_eq!(own.backends, addresses(&["1.1.1.1:1"]));
+    assert_eq!(own.response_timeout, Duration::from_secs(5));
+    assert_eq!(own.connect_timeout, Duration::from_millis(100));
+    assert_eq!(own.body_bytes_max, Some(3 * 1024));
+    let names: Vec<_> = own.set_headers.iter().map(|header| (header.name.as_str(), header.value.is_empty())).collect();
+    assert_eq!(names, [("x-a", true), ("X-B", false)]);
+    assert_eq!(&host.locations[1].pass, host.root.as_ref().unwrap());
+    assert_eq!(host.locations[1].pass.response_timeout, Duration::from_secs(120));
+    assert_eq!(
+        host.locations[1].pass.set_headers[0].value.parts,
+        [
+            Part::Literal("for ".to_owned()),
+            Part::Variable(Variable::RemoteAddr),
+            Part::Literal(", ".to_owned()),
+            Part::Variable(Variable::Scheme),
+            Part::Literal("!".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn blank_files_and_stray_semicolons_are_harmless() {
+    for text in ["", "\n\n", "# nothing", "\u{feff}\r\n;;", ";"] {
+        assert_eq!(parse(text), Config::default(), "{text:?}");
+    }
+    assert_eq!(parse("host a {;;proxy_pass http://1.2.3.4:5;;}").backends().len(), 1);
+}
+
+/// Feeds a corrupt file and compares the first line of each error, and whether a hint contains a word.
+fn check(text: &str, expect: &[(&str, &str)]) {
+    let errors = Config::parse("p.conf", text).expect_err(text);
+    let shown: Vec<String> = errors.iter().map(|error| error.to_string().lines().next().unwrap().to_owned()).collect();
+    let lines: Vec<&str> = expect.iter().map(|(line, _)| *line).collect();
+    assert_eq!(shown, lines, "{text}");
+    for (error, (_, hint)) in errors.iter().zip(expect) {
+        let found = error.hint.as_deref().unwrap_or_default();
+        assert!(if hint.is_empty() { found.is_empty() } else { found.contains(hint) }, "{error}\nwants {hint:?}");
+    }
+}
+
+const IN_HOST: &str = "`proxy_pass`, `proxy_set_header`, `dist_policy`, `location`, `connect_timeout`, \
+                       `response_timeout`, `body_bytes_max` or `}`";
+
+#[test]
+fn a_mistake_is_shown_with_its_line_and_a_caret() {
+    let text = "host \"a\" {\n\tproxy_pas http://1.2.3.4:5;\n}\n";
+    let errors = Config::parse("config/proxy.conf", text).unwrap_err();
+    let expect = format!(
+        "config/proxy.conf:2:2: expected {IN_HOST}, found `proxy_pas`\n 2 |  proxy_pas http://1.2.3.4:5;\n   |  ^\n   = did you mean `proxy_pass`?"
+    );
+    assert_eq!(errors[0].to_string(), expect);
+    assert_eq!((errors[0].line, errors[0].column), (2, 2));
+    assert_eq!(errors[0].line_text, "\tproxy_pas http://1.2.3.4:5;");
+}
+
+#[test]
+fn misspelt_and_misplaced_directives() {
+    check(
+        "hots \"a\" {\n  proxy_pass http://1.2.3.4:5;\n}",
+        &[("p.conf:1:1: expected `host`, `trusted_proxy`, found `hots`", "did you mean `host`?")],
+    );
+    check(
+        "proxy_pass http://1.2.3.4:5;",
+        &[("p.conf:1:1: expected `host`, `trusted_proxy`, found `proxy_pass`", "inside a `host` block")],
+    );
+    check(
+        "host a { proxy_pass http://1.2.3.4:5; trusted_proxy 10.0.0.1; }",
+        &[(&format!("p.conf:1:39: expected {IN_HOST}, found `trusted_proxy`"), "outside all blocks")],
+    );
+    check(
+        "host a { location / { location /x { proxy_pass http://1.2.3.4:5; } proxy_pass http://1.2.3.4:5; } }",
+        &[(
+            &format!("p.conf:1:23: expected {}, found `location`", IN_HOST.replace("`location`, ", "")),
+            "not inside another",
+        )],
+    );
+    check(
+        "server {\n listen 80;\n}\n}",
+        &[
+            ("p.conf:1:1: expected `host`, `trusted_proxy`, found `server`", ""),
+            ("p.conf:4:1: expected `host`, `trusted_proxy`, found `}`", ""),
+        ],
+    );
+}
+
+#[test]
+fn missing_punctuation_is_looked_for_where_it_belongs() {
+    check(
+        "host a {\n  proxy_pass http://1.2.3.4:5\n  dist_policy round-robin\n}",
+        &[("p.conf:2:30: expected `;`, found the end of the line", "")],
+    );
+    check("host a { proxy_pass http://1.2.3.4:5 }", &[("p.conf:1:38: expected `;`, found `}`", "")]);
+    check(
+        "host a {\n  proxy_pass http://1.2.3.4:5;\n",
+        &[("p.conf:3:1: expected `}`, found the end of the file", "begins on line 1")],
+    );
+    check(
+        "host a {\n  proxy_pass http://1.2.3.4:5;\nhost b { proxy_pass http://1.2.3.4:5; }",
+        &[("p.conf:3:1: expected `}`, found `host`", "begins on line 1")],
+    );
+    check(
+        "host a\n  proxy_pass http://1.2.3.4:5;\n}",
+        &[("p.conf:2:3: expected `{` after the host's name, found `proxy_pass`", "host … { … }")],
+    );
+    check(
+        "host \"a {\n  proxy_pass http://1.2.3.4:5;\n}",
+        &[
+            ("p.conf:1:6: expected a closing `\"` on the same line, found the end of the line", ""),
+            (
+                "p.conf:2:3: expected a host name like \"localhost:8080\", or `default`, found `proxy_pass`",
+                "host default",
+            ),
+            ("p.conf:2:3: expected `{` after the host's name, found `proxy_pass`", "host … { … }"),
+        ],
+    );
+    check(
+        "host a { proxy_pass http://1.2.3.4:5 http://1.2.3.4:6; }",
+        &[("p.conf:1:38: expected `;`, found `http://1.2.3.4:6`", "")],
+    );
+}
+
+#[test]
+fn values_that_are_none() {
+    let backend = "an address like `http://127.0.0.1:9000`";
+    for (value, hint) in [
+        ("127.0.0.1:9000", "begins with `http://`"),
+        ("https://127.0.0.1:9000", "plain http"),
+        ("http://127.0.0.1:9000/app", "without a path"),
+        ("http://backend:9000", "names are not looked up"),
+        ("http://127.0.0.1:0", "1 to 65535"),
+        ("http://127.0.0.1:65536", "1 to 65535"),
+        ("http://127.0.0.1:+80", "1 to 65535"),
+        ("http://1.2.3:80", "an IP address"),
+        ("ftp://1.2.3.4", "only `http://`"),
+    ] {
+        let text = format!("host a {{\n  proxy_pass {value};\n  proxy_pass http://1.2.3.4:5;\n}}");
+        check(&text, &[(&format!("p.conf:2:14: expected {backend}, found `{value}`"), hint)]);
+    }
+    for (value, hint) in [
+        ("http://a", "leave out the scheme"),
+        ("a:0", "1 to 65535"),
+        ("a:http", "1 to 65535"),
+        ("*.a", "patterns are not supported"),
+        ("::1", "brackets"),
+        ("a..b", "letters"),
+        ("a/b", "letters"),
+    ] {
+        let text = format!("host {value} {{ proxy_pass http://1.2.3.4:5; }}");
+        let line = format!("p.conf:1:6: expected a host name like \"localhost:8080\", or `default`, found `{value}`");
+        check(&text, &[(&line, hint)]);
+    }
+    for (line, column, expect, hint) in [
+        ("dist_policy random;", 13, "a policy: `round-robin`, found `random`", ""),
+        ("dist_policy round_robin;", 13, "a policy: `round-robin`, found `round_robin`", "did you mean"),
+        ("connect_timeout soon;", 17, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `soon`", ""),
+        ("response_timeout 0;", 18, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `0`", ""),
+        ("response_timeout 61m;", 18, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `61m`", ""),
+        ("body_bytes_max 1t;", 16, "a size like `64k`, `10m` or `2g`, found `1t`", ""),
+        ("location api { }", 10, "a path prefix like `/api/`, found `api`", "begins with `/`"),
+        ("location /a?b { }", 10, "a path prefix like `/api/`, found `/a?b`", "without `?`"),
+        ("location /é { }", 10, "a path prefix like `/api/`, found `/é`", "%C3%A9"),
+        ("location { }", 10, "a path prefix like `/api/`, found `{`", "begins with `/`"),
+        ("proxy_set_header \"a b\" c;", 18, "a field name like `Host`, found \"a b\"", "letters"),
+        (
+            "proxy_set_header Upgrade $http_upgrade;",
+            18,
+            "a field name like `Host`, found `Upgrade`",
+            "the proxy itself",
+        ),
+        ("proxy_set_header Host;", 22, "the field's value, found `;`", "in quotes"),
+        ("proxy_set_header Host \"\";", 23, "a value for `Host`, found \"\"", "pass on the client's"),
+        (
+            "proxy_set_header A $hots;",
+            20,
+            "one of `$host`, `$remote_addr`, `$scheme`, `$proxy_add_x_forwarded_for`, found `$hots`",
+            "no variable `$hots`",
+        ),
+        ("proxy_set_header A é;", 20, "a value of visible ASCII characters, found `é`", ""),
+        ("proxy_set_header A b c;", 22, "`;`, found `c`", ""),
+        ("proxy_pass;", 11, "an address like `http://127.0.0.1:9000`, found `;`", ""),
+        (
+            "\u{a0}proxy_pass http://1.2.3.4:6;",
+            1,
+            "visible characters and plain spaces, found the character U+00A0",
+            "",
+        ),
+    ] {
+        let text = format!("host a {{ proxy_pass http://1.2.3.4:5;\n{line}\n}}");
+        check(&text, &[(&format!("p.conf:2:{column}: expected {expect}"), hint)]);
+    }
+    check(
+        "trusted_proxy 10.0.0.0/33;",
+        &[("p.conf:1:15: expected an address like `10.0.0.1` or a network like `10.0.0.0/8`, found `10.0.0.0/33`", "")],
+    );
+}
+
+#[test]
+fn what_is_said_twice_or_not_at_all() {
+    check(
+        "host a { proxy_pass http://1.2.3.4:5; }\nhost \"A.\" { proxy_pass http://1.2.3.4:5; }",
+        &[("p.conf:2:6: expected a name that no other `host` block has, found \"A.\"", "on line 1")],
+    );
+    check(
+        "host a {\nlocation / { proxy_pass http://1.2.3.4:5; }\nlocation / { proxy_pass http://1.2.3.4:5; }\n}",
+        &[("p.conf:3:10: expected a prefix that this host does not have yet, found `/`", "on line 2")],
+    );
+    check(
+        "host a { proxy_pass http://1.2.3.4:5; connect_timeout 1s; connect_timeout 1s; }",
+        &[("p.conf:1:59: expected each of these once in a block, found `connect_timeout`", "remove one")],
+    );
+    check(
+        "host a { proxy_pass http://1.2.3.4:5; proxy_set_header A a; proxy_set_header a b; }",
+        &[("p.conf:1:78: expected each field once, found `a`", "only one")],
+    );
+    check(
+        "host a { }",
+        &[("p.conf:1:1: expected a `host` block with a `proxy_pass`, found one without", "add `proxy_pass")],
+    );
+    check(
+        "host a {\n location /x { }\n location /y { proxy_pass http://1.2.3.4:5; }\n}",
+        &[(
+            "p.conf:2:2: expected a `location` with a `proxy_pass`, its own or its host's, found neither",
+            "add `proxy_pass",
+        )],
+    );
+    check(
+        "host { proxy_pass http://1.2.3.4:5; }",
+        &[("p.conf:1:6: expected a host name like \"localhost:8080\", or `default`, found `{`", "host default")],
+    );
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once_but_not_endlessly() {
+    check(
+        "host a {\n proxy_pas x;\n proxy_pass y;\n}\nhost b { proxy_pass http://1.2.3.4:5 }\n",
+        &[
+            (&format!("p.conf:2:2: expected {IN_HOST}, found `proxy_pas`"), "did you mean"),
+            ("p.conf:3:13: expected an address like `http://127.0.0.1:9000`, found `y`", "begins with"),
+            ("p.conf:5:38: expected `;`, found `}`", ""),
+        ],
+    );
+    let errors = Config::parse("p.conf", &"x;\n".repeat(1000)).unwrap_err();
+    assert_eq!(errors.len(), ERRORS_MAX);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let missing = Config::load(Path::new("no/such/proxy.conf")).unwrap_err();
+    assert!(matches!(missing, LoadError::Unreadable { .. }));
+    assert!(missing.to_string().contains("no/such/proxy.conf"), "{missing}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.conf");
+    std::fs::write(&path, b"host a {\n  # caf\xe9\n}").unwrap();
+    let latin1 = Config::load(&path).unwrap_err();
+    assert!(latin1.to_string().contains("proxy.conf:2:8: expected UTF-8 text, found the byte 0xE9"), "{latin1}");
+
+    std::fs::write(&path, vec![b'#'; CONFIG_BYTES_MAX + 1]).unwrap();
+    let long = Config::load(&path).unwrap_err();
+    assert!(long.to_string().contains("longer than"), "{long}");
+
+    std::fs::write(&path, "host a { proxy_pass http://1.2.3.4:5; }").unwrap();
+    assert_eq!(Config::load(&path).unwrap().hosts.len(), 1);
+}
+
+#[test]
+fn the_file_that_comes_with_the_project_routes_tracker_and_backend() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/proxy.conf");
+    let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    let host = &config.hosts[0];
+    for pattern in [name("localhost", Some(8080)), name("127.0.0.1", Some(8080)), HostPattern::Default] {
+        assert!(host.names.contains(&pattern), "{pattern:?}");
+    }
+    assert_eq!(host.root.as_ref().unwrap().backends, addresses(&["127.0.0.1:9000"]));
+    let mut prefixes: Vec<&str> = host.locations.iter().map(|location| location.prefix.as_str()).collect();
+    prefixes.sort_unstable();
+    assert_eq!(
+        prefixes,
+        [
+            "/add-list",
+            "/api/",
+            "/create-list",
+            "/get-list",
+            "/get-messages",
+            "/join-list",
+            "/send-message",
+            "/submit-info"
+        ]
+    );
+    for location in &host.locations {
+        assert_eq!(location.pass.backends, addresses(&["127.0.0.1:8000"]), "{}", location.prefix);
+    }
+}
+
+/// Pieces a file is made of, right and wrong, so that random files get deep into the parser.
+const PIECES: &[&str] = &[
+    "host",
+    "location",
+    "proxy_pass",
+    "proxy_set_header",
+    "dist_policy",
+    "trusted_proxy",
+    "connect_timeout",
+    "body_bytes_max",
+    "{",
+    "}",
+    ";",
+    "\"",
+    "\"a:1\"",
+    "default",
+    "/",
+    "/api",
+    "http://1.2.3.4:5",
+    "round-robin",
+    "Host",
+    "$host",
+    "10s",
+    "# c",
+    "\n",
+    " ",
+    "\t",
+    "\\",
+    "\0",
+    "é",
+    "\u{a0}",
+    "*",
+    "[::1]:1",
+    "$",
+    "10.0.0.0/8",
+];
+
+/// Whatever comes in, the parser ends, and its errors point into the file and can be shown.
+fn survives(text: &str) {
+    let Err(errors) = Config::parse("p.conf", text) else { return };
+    assert!(!errors.is_empty() && errors.len() <= ERRORS_MAX);
+    for error in errors {
+        let line = text.split('\n').nth(error.line - 1).expect("the line exists");
+        assert_eq!(error.line_text, line.trim_end_matches('\r'));
+        assert!(error.column <= line.chars().count() + 1, "{error}");
+        assert!(error.to_string().starts_with(&format!("p.conf:{}:{}: expected ", error.line, error.column)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn no_mix_of_its_own_pieces_makes_the_parser_panic(
+        pieces in prop::collection::vec((prop::sample::select(PIECES), any::<bool>()), 0..80)
+    ) {
+        let text: String = pieces.iter().flat_map(|(piece, space)| [*piece, if *space { " " } else { "" }]).collect();
+        survives(&text);
+    }
+
+    #[test]
+    fn damage_to_a_good_file_is_survived(at in 0usize..600, cut in 0usize..40, junk in ".{0,5}") {
+        let good = include_str!("../../../../config/proxy.conf");
+        let body = &good[good.find("\nhost").unwrap()..];
+        let text: String = body.chars().take(at).chain(junk.chars()).chain(body.chars().skip(at + cut)).collect();
+        survives(&text);
+    }
+}

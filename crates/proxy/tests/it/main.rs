@@ -1,0 +1,5 @@
+//! The proxy as its users meet it: configuration files, and requests over real sockets to upstreams that
+//! behave well or badly.
+#![allow(clippy::unwrap_used)]
+
+mod conf;
