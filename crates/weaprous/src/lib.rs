@@ -1,1 +1,93 @@
-//! The web framework: application, router, extractors, responses, cookies, sessions, static files, events.
+//! A web framework: routes, extractors, responses, cookies, sessions, files and event streams over [`engine`].
+//!
+//! Knows no application. An [`App`] is put together from async functions, checked once, and shared by all workers;
+//! handlers stay on the worker their connection belongs to, so their futures need not be `Send`.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use weaprous::prelude::*;
+//!
+//! #[derive(Deserialize)]
+//! struct Greeting {
+//!     name: String,
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct Answer {
+//!     text: String,
+//! }
+//!
+//! async fn greet(Json(greeting): Json<Greeting>) -> Result<Json<Answer>, Problem> {
+//!     if greeting.name.is_empty() {
+//!         return Err(Problem::unprocessable("`name` must not be empty"));
+//!     }
+//!     Ok(Json(Answer { text: format!("Hello, {}!", greeting.name) }))
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bound = App::new().route("/greet", [POST], greet).prepare_address("127.0.0.1", 0)?;
+//! println!("http://{}/greet", bound.local_addr());
+//! # let stop = Stop::new();
+//! # stop.cancel();
+//! bound.run(stop)?;
+//! # Ok(()) }
+//! ```
+
+mod accept;
+mod app;
+pub mod cookie;
+pub mod extract;
+pub mod files;
+mod handler;
+mod layer;
+mod pairs;
+pub mod percent;
+pub mod problem;
+mod request;
+pub mod response;
+mod router;
+mod same_origin;
+mod service;
+pub mod session;
+pub mod sse;
+
+pub use app::{App, Bound, GRACE, Route, ServeError};
+pub use cookie::{CookieBuilder, Cookies, SetCookie};
+pub use engine::{self, Body, Method, Response, StatusCode, Stop};
+pub use extract::{ClientAddr, Form, FromParts, FromRequest, LastEventId, Path, Query, State};
+pub use files::{EmbeddedFile, Files};
+pub use handler::{Handler, LocalBoxFuture};
+pub use layer::Next;
+pub use pairs::PAIRS_MAX;
+pub use problem::Problem;
+pub use request::Request;
+pub use response::{Html, IntoResponse, Json, Redirect, ResponsePart};
+pub use router::{RouteError, SEGMENTS_MAX};
+pub use same_origin::{not_cross_origin, same_origin};
+pub use service::{AppService, Prepared};
+pub use session::{MemorySessions, Session, Sessions};
+pub use sse::{Event, Sse, SseSender};
+
+/// `GET`, for [`App::route`].
+pub const GET: Method = Method::Get;
+/// `HEAD`, which `GET` routes answer by themselves.
+pub const HEAD: Method = Method::Head;
+/// `POST`, for [`App::route`].
+pub const POST: Method = Method::Post;
+/// `PUT`, for [`App::route`].
+pub const PUT: Method = Method::Put;
+/// `PATCH`, for [`App::route`].
+pub const PATCH: Method = Method::Patch;
+/// `DELETE`, for [`App::route`].
+pub const DELETE: Method = Method::Delete;
+/// `OPTIONS`, which all routes answer by themselves.
+pub const OPTIONS: Method = Method::Options;
+
+/// What most applications use.
+pub mod prelude {
+    pub use crate::{
+        App, ClientAddr, CookieBuilder, Cookies, DELETE, Event, Form, GET, Html, IntoResponse, Json, LastEventId,
+        Method, Next, OPTIONS, PATCH, POST, PUT, Path, Problem, Query, Redirect, Request, Response, Route, Session,
+        Sessions, Sse, SseSender, State, StatusCode, Stop,
+    };
+}

@@ -1,0 +1,94 @@
+//! What a client prefers: quality values of `Accept` and `Accept-Encoding` (RFC 9110 §12.4.2, §12.5).
+
+/// Whether `Accept` ranks an HTML page above JSON. Browsers do; curl (`*/*`) and scripts do not.
+pub(crate) fn prefers_html(accept: &str) -> bool {
+    let html = media_quality(accept, "text", "html");
+    html > 0
+        && html > media_quality(accept, "application", "problem+json")
+        && html >= media_quality(accept, "application", "json")
+}
+
+/// Whether `Accept-Encoding` lets `coding` be sent and likes it at least as well as `identity`.
+pub(crate) fn accepts_coding(accept_encoding: &str, coding: &str) -> bool {
+    let wanted = coding_quality(accept_encoding, coding).or_else(|| coding_quality(accept_encoding, "*")).unwrap_or(0);
+    let identity = coding_quality(accept_encoding, "identity").unwrap_or(1);
+    wanted > 0 && wanted >= identity
+}
+
+/// The weight, in thousandths, of the most specific range that covers `main/sub`; 0 if none does.
+fn media_quality(accept: &str, main: &str, sub: &str) -> u16 {
+    let mut best = (0, 0);
+    for (range, quality) in weighted(accept) {
+        let Some((range_main, range_sub)) = range.split_once('/') else { continue };
+        let specificity = match (range_main, range_sub) {
+            (m, s) if m.eq_ignore_ascii_case(main) && s.eq_ignore_ascii_case(sub) => 3,
+            (m, "*") if m.eq_ignore_ascii_case(main) => 2,
+            ("*", "*") => 1,
+            _ => continue,
+        };
+        best = best.max((specificity, quality));
+    }
+    best.1
+}
+
+fn coding_quality(accept_encoding: &str, coding: &str) -> Option<u16> {
+    weighted(accept_encoding).find(|(name, _)| name.eq_ignore_ascii_case(coding)).map(|(_, quality)| quality)
+}
+
+/// The members of a weighted list: `(value without parameters, weight in thousandths)`.
+fn weighted(list: &str) -> impl Iterator<Item = (&str, u16)> {
+    list.split(',').filter_map(|member| {
+        let mut parts = member.split(';');
+        let value = parts.next()?.trim();
+        let weight = parts.find_map(|part| {
+            let (name, weight) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then(|| thousandths(weight.trim()))
+        });
+        (!value.is_empty()).then_some((value, weight.unwrap_or(1000)))
+    })
+}
+
+/// `0.5` → 500. A weight that cannot be read counts as 0: not wanted is the safe reading.
+fn thousandths(weight: &str) -> u16 {
+    match weight.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => (value * 1000.0).round() as u16,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_prefer_html_and_tools_do_not() {
+        let check = |accept: &str, expect: bool| assert_eq!(prefers_html(accept), expect, "{accept}");
+        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true);
+        check("text/html", true);
+        check("*/*", false);
+        check("", false);
+        check("application/json", false);
+        check("application/problem+json, text/html", false);
+        check("text/html;q=0.5, application/json", false);
+        check("TEXT/HTML", true);
+        check("text/html;q=0", false);
+        check("text/*", true);
+        check("text/html;q=2", false);
+        check(";;,,q=;text/html;q", false);
+    }
+
+    #[test]
+    fn codings_are_sent_only_when_welcome() {
+        let check = |field: &str, expect: bool| assert_eq!(accepts_coding(field, "gzip"), expect, "{field}");
+        check("gzip, deflate, br", true);
+        check("gzip;q=0", false);
+        check("*", true);
+        check("*;q=0", false);
+        check("br", false);
+        check("", false);
+        check("identity, gzip;q=0.5", false);
+        check("identity;q=0.5, gzip", true);
+        check("GZIP", true);
+        check("gzip;q=0, *", false);
+    }
+}

@@ -1,0 +1,374 @@
+//! The application: routes, state and layers, put together once and then shared by all workers.
+
+use crate::handler::{Endpoint, Erased, Handler};
+use crate::layer::{Layer, Next};
+use crate::request::Request;
+use crate::response::IntoResponse;
+use crate::router::{self, RouteError, Router};
+use crate::service::{AppService, NotFound, Prepared};
+use crate::session::Sessions;
+use engine::{BindError, Method, RunError, Server, Settings, Stop};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long [`Bound::run`] lets open connections finish after the stop.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// A web application.
+///
+/// ```
+/// use weaprous::prelude::*;
+///
+/// async fn hello(Path(name): Path<String>) -> String {
+///     format!("Hello, {name}!")
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bound = App::new().route("/hello/{name}", [GET], hello).prepare_address("127.0.0.1", 0)?;
+/// println!("http://{}", bound.local_addr());
+/// # let stop = Stop::new();
+/// # stop.cancel();
+/// # bound.run(stop)?;
+/// # Ok(()) }
+/// ```
+///
+/// Everything may be said in any order; it is checked by [`App::prepare`] and its relatives.
+#[derive(Default)]
+pub struct App {
+    routes: Vec<Route>,
+    nested: Vec<(String, App)>,
+    fallback: Option<Arc<dyn Endpoint>>,
+    state: StateMap,
+    layers: Vec<Arc<dyn Layer>>,
+    sessions: Option<Arc<Sessions>>,
+    trusted: Option<Arc<[IpAddr]>>,
+    body_bytes_max: Option<u64>,
+}
+
+/// One pattern with its methods and handler. [`App::route`] makes the plain ones.
+pub struct Route {
+    pattern: String,
+    methods: Vec<Method>,
+    endpoint: Arc<dyn Endpoint>,
+    layers: Vec<Arc<dyn Layer>>,
+    body_bytes_max: Option<u64>,
+}
+
+type StateMap = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+/// What the routes of one [`App`] share, with what its parents gave.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) layers: Vec<Arc<dyn Layer>>,
+    pub(crate) sessions: Option<Arc<Sessions>>,
+    pub(crate) body_bytes_max: u64,
+    trusted: Option<Arc<[IpAddr]>>,
+    state: StateMap,
+}
+
+/// Where a request goes, and what surrounds that.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) endpoint: Arc<dyn Endpoint>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) parameter_names: Arc<[String]>,
+}
+
+/// The application could not be prepared or bound.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A route is wrong.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The address cannot be read.
+    #[error("`{0}` is no IP address; try 127.0.0.1, or 0.0.0.0 for all interfaces")]
+    Address(String),
+    /// The address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl App {
+    /// An application that answers 404 to everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route. `/users/{id}` takes one segment, `/files/{path..}` the rest of the path; the most specific
+    /// pattern wins. `HEAD` comes with `GET`, and `OPTIONS` with every route.
+    pub fn route<Args: 'static>(
+        self,
+        pattern: &str,
+        methods: impl IntoIterator<Item = Method>,
+        handler: impl Handler<Args>,
+    ) -> Self {
+        self.add(Route::new(pattern, methods, handler))
+    }
+
+    /// Adds a route with settings of its own.
+    pub fn add(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Puts another application below a prefix such as `/api`. It keeps its layers, inside ours, and its state
+    /// before ours; what it does not set, it takes from us.
+    pub fn nest(mut self, prefix: &str, app: App) -> Self {
+        self.nested.push((prefix.to_owned(), app));
+        self
+    }
+
+    /// Answers what no route covers, instead of a 404. Of nested applications the one with the longest prefix that
+    /// covers the path counts.
+    pub fn fallback<Args: 'static>(mut self, handler: impl Handler<Args>) -> Self {
+        self.fallback = Some(Arc::new(Erased::new(handler)));
+        self
+    }
+
+    /// Shares a value with all handlers: [`State<T>`](crate::State) extracts it by its type.
+    pub fn state<T: ?Sized + Send + Sync + 'static>(mut self, state: Arc<T>) -> Self {
+        self.state.insert(TypeId::of::<Arc<T>>(), Arc::new(state));
+        self
+    }
+
+    /// Wraps everything, also 404 and 405. The first layer added is the outermost.
+    pub fn layer<F, Answer, R>(mut self, layer: F) -> Self
+    where
+        F: Fn(Request, Next) -> Answer + Send + Sync + 'static,
+        Answer: Future<Output = R> + 'static,
+        R: IntoResponse + 'static,
+    {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Makes [`Session`](crate::session::Session) work.
+    pub fn sessions(mut self, sessions: Arc<Sessions>) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
+    /// Believes `X-Forwarded-*` from these addresses. Unless it is called, from loopback.
+    pub fn trust_proxies(mut self, proxies: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.trusted = Some(proxies.into_iter().map(|addr| addr.to_canonical()).collect());
+        self
+    }
+
+    /// Accepts this many bytes of content, instead of [`engine`]'s default of 2 MiB: beyond it 413.
+    pub fn body_bytes_max(mut self, max: u64) -> Self {
+        self.body_bytes_max = Some(max);
+        self
+    }
+
+    /// Checks the routes and makes the application ready to be shared.
+    ///
+    /// # Errors
+    /// A malformed pattern, or two routes that answer the same requests: both patterns are named.
+    pub fn prepare(self) -> Result<Prepared, RouteError> {
+        let mut assembly = Assembly {
+            router: Router::default(),
+            targets: vec![],
+            fallback_router: Router::default(),
+            fallbacks: vec![],
+        };
+        self.assemble("", None, &mut assembly)?;
+        Ok(Prepared::new(assembly))
+    }
+
+    /// As [`App::prepare`], in the form that [`Server::listen`] takes.
+    ///
+    /// # Errors
+    /// As [`App::prepare`].
+    pub fn into_service(self) -> Result<impl Fn() -> AppService + Clone + Send + Sync + 'static, RouteError> {
+        let prepared = Arc::new(self.prepare()?);
+        Ok(move || prepared.service())
+    }
+
+    /// Binds an address, so that the application can run by itself. Port 0 takes a free port.
+    ///
+    /// # Errors
+    /// The routes are wrong, the address is none, or somebody else listens there.
+    pub fn prepare_address(self, ip: &str, port: u16) -> Result<Bound, ServeError> {
+        let addr = match ip {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            _ => ip.parse().map_err(|_| ServeError::Address(ip.to_owned()))?,
+        };
+        let service = self.into_service()?;
+        Ok(Bound { server: Server::new(Settings::default()).listen(SocketAddr::new(addr, port), service)? })
+    }
+
+    fn assemble(self, prefix: &str, parent: Option<&Scope>, assembly: &mut Assembly) -> Result<(), RouteError> {
+        let mut scope = parent.cloned().unwrap_or_default();
+        scope.layers.extend(self.layers);
+        scope.state.extend(self.state);
+        scope.sessions = self.sessions.or(scope.sessions);
+        scope.trusted = self.trusted.or(scope.trusted);
+        scope.body_bytes_max = self.body_bytes_max.unwrap_or(scope.body_bytes_max);
+        let scope = Arc::new(scope);
+        for route in self.routes {
+            assembly.add(prefix, route, &scope)?;
+        }
+        assembly.add_fallback(prefix, self.fallback, &scope)?;
+        for (inner, app) in self.nested {
+            let prefix = format!("{prefix}{}", inner.trim_end_matches('/'));
+            app.assemble(&prefix, Some(&scope), assembly)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns = self.routes.iter().map(|route| &route.pattern);
+        f.debug_list().entries(patterns).finish()
+    }
+}
+
+impl Route {
+    /// A route: see [`App::route`].
+    pub fn new<Args: 'static>(
+        pattern: &str,
+        methods: impl IntoIterator<Item = Method>,
+        handler: impl Handler<Args>,
+    ) -> Self {
+        Self {
+            pattern: pattern.to_owned(),
+            methods: methods.into_iter().collect(),
+            endpoint: Arc::new(Erased::new(handler)),
+            layers: Vec::new(),
+            body_bytes_max: None,
+        }
+    }
+
+    /// Accepts this many bytes of content here, whatever the application says.
+    pub fn body_bytes_max(mut self, max: u64) -> Self {
+        self.body_bytes_max = Some(max);
+        self
+    }
+
+    /// Wraps this route alone, inside the application's layers.
+    pub fn layer<F, Answer, R>(mut self, layer: F) -> Self
+    where
+        F: Fn(Request, Next) -> Answer + Send + Sync + 'static,
+        Answer: Future<Output = R> + 'static,
+        R: IntoResponse + 'static,
+    {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("pattern", &self.pattern).field("methods", &self.methods).finish_non_exhaustive()
+    }
+}
+
+/// An application on its address.
+pub struct Bound {
+    server: Server,
+}
+
+impl Bound {
+    /// The address, with the port that was free if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addrs()[0]
+    }
+
+    /// Serves until `stop` fires and open connections have ended, at most [`GRACE`] later. Blocks this thread.
+    ///
+    /// # Errors
+    /// The workers could not be started, or one of them panicked.
+    pub fn run(self, stop: Stop) -> Result<(), RunError> {
+        self.server.run(stop, GRACE)
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bound").field(&self.local_addr()).finish()
+    }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            layers: Vec::new(),
+            sessions: None,
+            body_bytes_max: Settings::default().body_bytes_max,
+            trusted: None,
+            state: HashMap::new(),
+        }
+    }
+}
+
+impl Scope {
+    /// The state of this type, if there is one.
+    pub(crate) fn state<T: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.state.get(&TypeId::of::<Arc<T>>())?.downcast_ref::<Arc<T>>().cloned()
+    }
+
+    /// Whether `X-Forwarded-*` from this address is believed.
+    pub(crate) fn trusts(&self, addr: IpAddr) -> bool {
+        self.trusted.as_ref().map_or_else(|| addr.is_loopback(), |trusted| trusted.contains(&addr))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("parameter_names", &self.parameter_names).finish_non_exhaustive()
+    }
+}
+
+/// An application while it is put together.
+pub(crate) struct Assembly {
+    pub(crate) router: Router<usize>,
+    pub(crate) targets: Vec<Target>,
+    /// Who answers what no route covers, by prefix.
+    pub(crate) fallback_router: Router<usize>,
+    pub(crate) fallbacks: Vec<Target>,
+}
+
+impl Assembly {
+    fn add(&mut self, prefix: &str, route: Route, scope: &Arc<Scope>) -> Result<(), RouteError> {
+        let pattern = format!("{prefix}{}", route.pattern);
+        let parameter_names = router::parameter_names(&pattern)?.into();
+        if route.methods.is_empty() {
+            return Err(RouteError::Pattern { pattern, reason: "answers no method; list at least one" });
+        }
+        let scope = if route.layers.is_empty() && route.body_bytes_max.is_none() {
+            Arc::clone(scope)
+        } else {
+            let mut own = Scope::clone(scope);
+            own.layers.extend(route.layers);
+            own.body_bytes_max = route.body_bytes_max.unwrap_or(own.body_bytes_max);
+            Arc::new(own)
+        };
+        for method in route.methods {
+            self.router.insert(&pattern, method, self.targets.len())?;
+        }
+        self.targets.push(Target { endpoint: route.endpoint, scope, parameter_names });
+        Ok(())
+    }
+
+    /// Every application answers below its prefix, if only with a 404 inside its own layers. Where two share a
+    /// prefix the first does, unless both want to.
+    fn add_fallback(
+        &mut self,
+        prefix: &str,
+        fallback: Option<Arc<dyn Endpoint>>,
+        scope: &Arc<Scope>,
+    ) -> Result<(), RouteError> {
+        let is_own = fallback.is_some();
+        let endpoint = fallback.unwrap_or_else(|| Arc::new(NotFound));
+        let parameter_names = Vec::new().into();
+        self.fallbacks.push(Target { endpoint, scope: Arc::clone(scope), parameter_names });
+        let place = self.fallbacks.len() - 1;
+        let below = self.fallback_router.insert(&format!("{prefix}/{{fallback_path..}}"), Method::Get, place);
+        if is_own { below } else { below.or(Ok(())) }
+    }
+}

@@ -1,0 +1,84 @@
+//! Extractors of the content.
+
+use super::{FromRequest, ViaBody};
+use crate::pairs;
+use crate::problem::Problem;
+use crate::request::Request;
+use crate::response::Json;
+use bytes::Bytes;
+use engine::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+/// A form (`application/x-www-form-urlencoded`). 415 for another media type, 400 for broken escapes, 422 if it does
+/// not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form<T>(pub T);
+
+impl FromRequest<ViaBody> for Request {
+    async fn from_request(request: Request) -> Result<Self, Problem> {
+        Ok(request)
+    }
+}
+
+impl FromRequest<ViaBody> for engine::Request {
+    async fn from_request(request: Request) -> Result<Self, Problem> {
+        Ok(request.into_engine())
+    }
+}
+
+impl FromRequest<ViaBody> for Bytes {
+    async fn from_request(request: Request) -> Result<Self, Problem> {
+        let max = request.body_bytes_max();
+        Ok(request.body.collect(max).await?)
+    }
+}
+
+impl FromRequest<ViaBody> for String {
+    async fn from_request(request: Request) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request).await?;
+        String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("content is not UTF-8"))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<ViaBody> for Json<T> {
+    async fn from_request(request: Request) -> Result<Self, Problem> {
+        if !media_type(&request).is_some_and(is_json) {
+            return Err(unsupported("application/json"));
+        }
+        let bytes = Bytes::from_request(request).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| match error.classify() {
+            Category::Data => Problem::unprocessable(format!("JSON: {error}")),
+            Category::Syntax | Category::Eof | Category::Io => Problem::bad_request(format!("malformed JSON: {error}")),
+        })
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<ViaBody> for Form<T> {
+    async fn from_request(request: Request) -> Result<Self, Problem> {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        if !media_type(&request).is_some_and(|found| found.eq_ignore_ascii_case(FORM)) {
+            return Err(unsupported(FORM));
+        }
+        let text = String::from_request(request).await?;
+        let parsed = pairs::parse(&text).map_err(|error| Problem::bad_request(format!("form: {error}")))?;
+        let value = pairs::from_pairs(&parsed);
+        value.map(Self).map_err(|error| Problem::unprocessable(format!("form: {error}")))
+    }
+}
+
+/// `Content-Type` without its parameters.
+pub(crate) fn media_type(request: &Request) -> Option<&str> {
+    request.field("content-type")?.split(';').next().map(str::trim)
+}
+
+/// `application/json`, or any type with the suffix `+json` (RFC 6839 §3.1).
+pub(crate) fn is_json(media_type: &str) -> bool {
+    let media_type = media_type.to_ascii_lowercase();
+    media_type == "application/json" || media_type.starts_with("application/") && media_type.ends_with("+json")
+}
+
+fn unsupported(wanted: &str) -> Problem {
+    let detail = format!("send the content as `Content-Type: {wanted}`");
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).detail(detail).own_field("accept", wanted)
+}

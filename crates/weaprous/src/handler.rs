@@ -1,0 +1,94 @@
+//! Handlers: async functions whose arguments are extractors and whose result is a response.
+
+use crate::extract::{FromParts, FromRequest};
+use crate::request::Request;
+use crate::response::IntoResponse;
+use engine::Response;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+/// A future that stays on its worker.
+pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// An async function of up to eight extractors. All but the last leave the content alone; the last may read it.
+///
+/// An extractor that fails answers in the handler's stead. `Args` only tells the shapes of functions apart.
+#[diagnostic::on_unimplemented(
+    message = "this is not a handler",
+    note = "a handler is an `async fn` of up to eight extractors, where only the last one may read the content \
+            (`Json`, `Form`, `Bytes`, `String`, `Request`), and whose result implements `IntoResponse`"
+)]
+pub trait Handler<Args>: Send + Sync + 'static {
+    /// Extracts, runs, responds.
+    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response>;
+}
+
+macro_rules! handlers {
+    ($($argument:ident)*; $last:ident) => {
+        impl<F, Answer, R, M, $($argument,)* $last> Handler<(M, $($argument,)* $last)> for F
+        where
+            F: Fn($($argument,)* $last) -> Answer + Send + Sync + 'static,
+            Answer: Future<Output = R>,
+            R: IntoResponse,
+            $($argument: FromParts,)*
+            $last: FromRequest<M>,
+        {
+            #[allow(non_snake_case, reason = "arguments are named after their types")]
+            fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
+                Box::pin(async move {
+                    $(let $argument = match $argument::from_parts(&request).await {
+                        Ok(value) => value,
+                        Err(problem) => return problem.into_response(),
+                    };)*
+                    match $last::from_request(request).await {
+                        Ok($last) => self($($argument,)* $last).await.into_response(),
+                        Err(problem) => problem.into_response(),
+                    }
+                })
+            }
+        }
+    };
+}
+
+impl<F, Answer, R> Handler<()> for F
+where
+    F: Fn() -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = R>,
+    R: IntoResponse,
+{
+    fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
+        Box::pin(async move { self().await.into_response() })
+    }
+}
+
+handlers!(; T1);
+handlers!(T1; T2);
+handlers!(T1 T2; T3);
+handlers!(T1 T2 T3; T4);
+handlers!(T1 T2 T3 T4; T5);
+handlers!(T1 T2 T3 T4 T5; T6);
+handlers!(T1 T2 T3 T4 T5 T6; T7);
+handlers!(T1 T2 T3 T4 T5 T6 T7; T8);
+
+/// A handler without its type, as routes hold it.
+pub(crate) trait Endpoint: Send + Sync {
+    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response>;
+}
+
+/// Forgets the arguments of a handler.
+pub(crate) struct Erased<H, Args> {
+    handler: H,
+    arguments: PhantomData<fn(Args)>,
+}
+
+impl<H, Args> Erased<H, Args> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self { handler, arguments: PhantomData }
+    }
+}
+
+impl<Args, H: Handler<Args>> Endpoint for Erased<H, Args> {
+    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
+        self.handler.call(request)
+    }
+}

@@ -1,0 +1,178 @@
+//! A request on its way through the application: what came over the wire and what routing found out about it.
+
+use crate::app::{Scope, Target};
+use crate::cookie::{self, Cookies};
+use crate::extract::{FromParts, FromRequest, ViaBody};
+use crate::problem::Problem;
+use engine::{Body, Method, RequestHead, Response, Stop, Upgraded};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+/// A received request. Layers and handlers that want all of it take it by value; most handlers name extractors
+/// instead.
+#[derive(Debug)]
+pub struct Request {
+    /// Start line and fields.
+    pub head: RequestHead,
+    /// The content, read from the socket as it is asked for.
+    pub body: Body,
+    peer: Rc<engine::Peer>,
+    params: Vec<String>,
+    target: Rc<Target>,
+}
+
+impl Request {
+    pub(crate) fn new(request: engine::Request, params: Vec<String>, target: Rc<Target>) -> Self {
+        let peer = Rc::clone(request.peer());
+        let engine::Request { head, body, .. } = request;
+        Self { head, body, peer, params, target }
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.head.method()
+    }
+
+    /// The path as it came, still percent-encoded.
+    pub fn path(&self) -> &str {
+        self.head.path()
+    }
+
+    /// What follows the `?`, still percent-encoded; empty if nothing does.
+    pub fn query(&self) -> &str {
+        self.head.query().unwrap_or_default()
+    }
+
+    /// The first field of this name as text.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.field_str(name)
+    }
+
+    /// The decoded value of a path parameter.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let place = self.target.parameter_names.iter().position(|known| known == name)?;
+        self.params.get(place).map(String::as_str)
+    }
+
+    /// All cookies.
+    pub fn cookies(&self) -> Cookies {
+        Cookies::parse(self.head.fields_named("cookie"))
+    }
+
+    /// The first cookie of this name.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        cookie::find(self.head.fields_named("cookie"), name)
+    }
+
+    /// The other end of the socket: the client, or the nearest proxy.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer.addr
+    }
+
+    /// Our end of the socket.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.peer.local_addr
+    }
+
+    /// Fires when the server stops: endless responses end on it.
+    pub fn stop(&self) -> &Stop {
+        &self.peer.stop
+    }
+
+    /// The client's address. `X-Forwarded-For` counts only when the socket's other end is a trusted proxy (loopback
+    /// unless [`App::trust_proxies`](crate::App::trust_proxies) says otherwise), and only as far as it was written
+    /// by trusted ones: the last address that is not trusted itself.
+    pub fn client_addr(&self) -> IpAddr {
+        let mut client = self.peer.addr.ip().to_canonical();
+        let forwarded: Vec<&[u8]> = self.head.fields_named("x-forwarded-for").flat_map(engine::tokens).collect();
+        for hop in forwarded.into_iter().rev() {
+            if !self.scope().trusts(client) {
+                break;
+            }
+            let Some(addr) = std::str::from_utf8(hop).ok().and_then(parse_hop) else { break };
+            client = addr.to_canonical();
+        }
+        client
+    }
+
+    /// The host and port the client wrote: `X-Forwarded-Host` from a trusted proxy, otherwise `Host`.
+    pub fn host(&self) -> &str {
+        let trusted = self.scope().trusts(self.peer.addr.ip().to_canonical());
+        self.field("x-forwarded-host").filter(|_| trusted).unwrap_or_else(|| self.head.host())
+    }
+
+    /// Whether the client reached us, or our trusted proxy, over TLS.
+    pub fn is_secure(&self) -> bool {
+        let trusted = self.scope().trusts(self.peer.addr.ip().to_canonical());
+        trusted && self.field("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+
+    /// Runs an extractor that needs no content: `request.extract::<Query<Page>>().await?`.
+    pub async fn extract<T: FromParts>(&self) -> Result<T, Problem> {
+        T::from_parts(self).await
+    }
+
+    /// Runs an extractor that reads the content: `request.read::<Json<Task>>().await?`.
+    pub async fn read<T: FromRequest<ViaBody>>(self) -> Result<T, Problem> {
+        T::from_request(self).await
+    }
+
+    /// Answers 101 and hands the raw stream to `talk`; 426 if the client does not offer `protocol`.
+    pub fn upgrade<F, Talk>(self, protocol: &str, talk: F) -> Response
+    where
+        F: FnOnce(Upgraded) -> Talk + 'static,
+        Talk: Future<Output = ()> + 'static,
+    {
+        self.into_engine().upgrade(protocol, talk)
+    }
+
+    /// The request as the engine gave it.
+    pub fn into_engine(self) -> engine::Request {
+        engine::Request::new(self.head, self.body, self.peer)
+    }
+
+    /// Most bytes of content an extractor reads.
+    pub fn body_bytes_max(&self) -> u64 {
+        self.scope().body_bytes_max
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.target.scope
+    }
+
+    /// Names and decoded values of the path parameters, in the order of the pattern.
+    pub(crate) fn params(&self) -> (&[String], &[String]) {
+        (&self.target.parameter_names, &self.params)
+    }
+}
+
+/// An address as proxies write it: bare, with a port, or in brackets.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    if let Ok(addr) = hop.parse::<IpAddr>() {
+        return Some(addr);
+    }
+    if let Ok(addr) = hop.parse::<SocketAddr>() {
+        return Some(addr.ip());
+    }
+    hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_are_read_in_every_customary_form() {
+        let check = |hop: &str, expect: Option<&str>| {
+            assert_eq!(parse_hop(hop), expect.map(|addr| addr.parse().expect("an address")), "{hop}");
+        };
+        check("192.0.2.1", Some("192.0.2.1"));
+        check(" 192.0.2.1:80 ", Some("192.0.2.1"));
+        check("2001:db8::1", Some("2001:db8::1"));
+        check("[2001:db8::1]", Some("2001:db8::1"));
+        check("[2001:db8::1]:80", Some("2001:db8::1"));
+        check("unknown", None);
+        check("", None);
+    }
+}

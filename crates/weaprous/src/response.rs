@@ -1,0 +1,260 @@
+//! What a handler may return, and how it becomes a response.
+
+use crate::cookie::SetCookie;
+use crate::percent;
+use crate::problem::Problem;
+use bytes::Bytes;
+use engine::{InvalidField, Response, StatusCode};
+use serde::Serialize;
+
+/// Turns a handler's result into a response.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a response",
+    note = "return text, `Json`, `Html`, `Redirect`, `StatusCode`, `Problem`, `Response`, a `Result` of these, or a \
+            tuple of parts with one of these last"
+)]
+pub trait IntoResponse {
+    /// The response. It never fails: what cannot be sent becomes a [`Problem`].
+    fn into_response(self) -> Response;
+}
+
+/// Something that changes a response: a status, cookies, fields. Stands before the content in a tuple.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// async fn create() -> impl IntoResponse {
+///     (StatusCode::CREATED, [("location", "/tasks/7")], "created")
+/// }
+/// # App::new().route("/tasks", [POST], create);
+/// ```
+pub trait ResponsePart {
+    /// Changes the response.
+    ///
+    /// # Errors
+    /// A field that must not be sent; the whole response is then a 500.
+    fn apply(self, response: &mut Response) -> Result<(), InvalidField>;
+}
+
+impl IntoResponse for Response {
+    fn into_response(self) -> Response {
+        self
+    }
+}
+
+impl IntoResponse for () {
+    fn into_response(self) -> Response {
+        Response::new(StatusCode::NO_CONTENT)
+    }
+}
+
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response {
+        if self.as_u16() < 400 { Response::new(self) } else { Problem::new(self).into_response() }
+    }
+}
+
+impl IntoResponse for &'static str {
+    fn into_response(self) -> Response {
+        plain(StatusCode::OK).with_body(self)
+    }
+}
+
+impl IntoResponse for String {
+    fn into_response(self) -> Response {
+        plain(StatusCode::OK).with_body(self)
+    }
+}
+
+impl IntoResponse for Bytes {
+    fn into_response(self) -> Response {
+        Response::bytes(StatusCode::OK, "application/octet-stream", self)
+    }
+}
+
+impl IntoResponse for Vec<u8> {
+    fn into_response(self) -> Response {
+        Bytes::from(self).into_response()
+    }
+}
+
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        match self {
+            Ok(value) => value.into_response(),
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+fn plain(status: StatusCode) -> Response {
+    Response::new(status).field("content-type", "text/plain; charset=utf-8")
+}
+
+/// JSON: as a result, the value serialised; as an extractor, the content parsed.
+///
+/// The extractor answers 415 without a JSON `Content-Type`, 400 for malformed JSON, 422 for JSON of the wrong shape
+/// and 413 for too much of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => Response::bytes(StatusCode::OK, "application/json", bytes),
+            Err(error) => Problem::internal(error).into_response(),
+        }
+    }
+}
+
+/// A page. The text must be escaped already: see [`escape_html`](crate::problem::escape_html).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Html<T = String>(pub T);
+
+impl<T: Into<String>> IntoResponse for Html<T> {
+    fn into_response(self) -> Response {
+        Response::bytes(StatusCode::OK, "text/html; charset=utf-8", self.0.into())
+    }
+}
+
+/// Sends the client elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    status: StatusCode,
+    location: String,
+}
+
+impl Redirect {
+    /// 303: look there with `GET`; the answer to a form.
+    pub fn see_other(location: impl AsRef<str>) -> Self {
+        Self::with(StatusCode::SEE_OTHER, location)
+    }
+
+    /// 302: for now, the page is there.
+    pub fn to(location: impl AsRef<str>) -> Self {
+        Self::with(StatusCode::FOUND, location)
+    }
+
+    /// 307: for now, send the same request there.
+    pub fn temporary(location: impl AsRef<str>) -> Self {
+        Self::with(StatusCode::TEMPORARY_REDIRECT, location)
+    }
+
+    /// 308: for good, send the same request there.
+    pub fn permanent(location: impl AsRef<str>) -> Self {
+        Self::with(StatusCode::PERMANENT_REDIRECT, location)
+    }
+
+    fn with(status: StatusCode, location: impl AsRef<str>) -> Self {
+        Self { status, location: percent::escape_reference(location.as_ref()) }
+    }
+}
+
+impl IntoResponse for Redirect {
+    fn into_response(self) -> Response {
+        Response::new(self.status).field("location", self.location)
+    }
+}
+
+/// The target if it leads to a path on this very site, for `?next=` parameters: anything that a browser could read
+/// as another host, and anything unprintable, is `None`.
+///
+/// ```
+/// use weaprous::response::local_target;
+/// assert_eq!(local_target("/chat.html?c=general"), Some("/chat.html?c=general"));
+/// assert_eq!(local_target("//evil.example"), None);
+/// assert_eq!(local_target("/\\evil.example"), None);
+/// assert_eq!(local_target("https://evil.example"), None);
+/// ```
+pub fn local_target(target: &str) -> Option<&str> {
+    let is_path = target.starts_with('/') && !target.starts_with("//");
+    // Browsers read a backslash as a slash, and drop tabs and line ends before they parse.
+    let is_clean = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    (is_path && is_clean).then_some(target)
+}
+
+impl ResponsePart for StatusCode {
+    fn apply(self, response: &mut Response) -> Result<(), InvalidField> {
+        response.status = self;
+        Ok(())
+    }
+}
+
+impl ResponsePart for SetCookie {
+    fn apply(self, response: &mut Response) -> Result<(), InvalidField> {
+        response.fields.append("set-cookie", self.as_str())
+    }
+}
+
+impl<V: AsRef<[u8]>, const N: usize> ResponsePart for [(&str, V); N] {
+    fn apply(self, response: &mut Response) -> Result<(), InvalidField> {
+        self.into_iter().try_for_each(|(name, value)| response.fields.set(name, value))
+    }
+}
+
+impl<P: ResponsePart> ResponsePart for Option<P> {
+    fn apply(self, response: &mut Response) -> Result<(), InvalidField> {
+        self.map_or(Ok(()), |part| part.apply(response))
+    }
+}
+
+impl<P: ResponsePart> ResponsePart for Vec<P> {
+    fn apply(self, response: &mut Response) -> Result<(), InvalidField> {
+        self.into_iter().try_for_each(|part| part.apply(response))
+    }
+}
+
+macro_rules! tuples {
+    ($($part:ident)*) => {
+        impl<$($part: ResponsePart,)* T: IntoResponse> IntoResponse for ($($part,)* T) {
+            #[allow(non_snake_case, reason = "parts are named after their types")]
+            fn into_response(self) -> Response {
+                let ($($part,)* content) = self;
+                let mut response = content.into_response();
+                $(if let Err(error) = $part.apply(&mut response) {
+                    return Problem::internal(error).into_response();
+                })*
+                response
+            }
+        }
+    };
+}
+
+tuples!(P1);
+tuples!(P1 P2);
+tuples!(P1 P2 P3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_this_site_are_local() {
+        for target in ["/", "/a?b=c#d", "/a//b", "/@evil.example"] {
+            assert_eq!(local_target(target), Some(target));
+        }
+        for target in ["", "a", "//a", "///a", "/\\a", "/\t/a", "/a\r\nX: y", "javascript:alert(1)", "/é", "/a b"] {
+            assert_eq!(local_target(target), None, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn locations_cannot_split_the_response() {
+        let response = Redirect::see_other("/a\r\nSet-Cookie: x=y").into_response();
+        assert_eq!(response.fields.get("location"), Some(b"/a%0D%0ASet-Cookie:%20x=y".as_slice()));
+    }
+
+    #[test]
+    fn a_field_with_a_line_end_is_a_500_and_never_sent() {
+        let response = ([("x-name", "a\r\nSet-Cookie: x=y")], "text").into_response();
+        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.fields.get("x-name"), None);
+        assert_eq!(response.fields.get("set-cookie"), None);
+    }
+
+    #[test]
+    fn parts_change_the_content_s_response() {
+        let response = (StatusCode::CREATED, [("content-type", "text/x")], "text").into_response();
+        assert_eq!(response.status, StatusCode::CREATED);
+        assert_eq!(response.fields.get_all("content-type").collect::<Vec<_>>(), [b"text/x"]);
+    }
+}

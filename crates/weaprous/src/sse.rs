@@ -1,0 +1,253 @@
+//! Server-sent events (HTML Living Standard §9.2): one response that goes on, event by event.
+//!
+//! The producer is part of the response's body and runs only while the connection does: when the client leaves, it
+//! is dropped; when the server stops, the stream ends. Nothing is spawned.
+
+use crate::response::IntoResponse;
+use bytes::{Bytes, BytesMut};
+use engine::{Body, BodyError, Peer, Response, Source, StatusCode};
+use serde::Serialize;
+use std::fmt::{self, Display, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+/// Silence after which a comment is sent: proxies cut idle streams after 30 to 60 seconds, and a client that left
+/// without a word is noticed by the failing write.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Events the producer may be ahead of the socket; then `send` waits.
+pub const EVENTS_AHEAD_MAX: usize = 64;
+/// Bytes of waiting events that are put into one chunk.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+tokio::task_local! {
+    /// The connection whose request is being answered: how an [`Sse`] made anywhere below a handler knows the stop.
+    static PEER: Rc<Peer>;
+}
+
+/// Runs a request's future so that event streams made in it end when the server stops.
+pub(crate) fn ending_with<F: Future>(peer: Rc<Peer>, answer: F) -> impl Future<Output = F::Output> {
+    PEER.scope(peer, answer)
+}
+
+/// A response that is a stream of events.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// async fn count(LastEventId(last): LastEventId) -> Sse {
+///     let first = last.and_then(|id| id.parse::<u64>().ok()).map_or(0, |id| id + 1);
+///     Sse::new(move |sender| async move {
+///         for number in first..10 {
+///             sender.send(Event::new().id(number).data("tick")).await?;
+///         }
+///         Ok(())
+///     })
+/// }
+/// App::new().route("/count", [GET], count);
+/// ```
+pub struct Sse(Stream);
+
+/// Sends events; the stream ends when all clones are gone.
+#[derive(Debug, Clone)]
+pub struct SseSender(mpsc::Sender<Bytes>);
+
+/// Why an event was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The client left or the server stops: the producer should end.
+    #[error("the event stream has ended")]
+    Ended,
+    /// The event's name or id holds a line end or NUL, or its data cannot be serialised.
+    #[error("the event cannot be written")]
+    Invalid,
+}
+
+/// One event.
+#[derive(Debug, Clone, Default)]
+pub struct Event {
+    text: String,
+    is_invalid: bool,
+}
+
+impl Event {
+    /// An empty event; without data it only carries an id.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the event; without a name it is a `message`.
+    pub fn event(self, name: &str) -> Self {
+        self.line("event", name)
+    }
+
+    /// Gives the id a reconnecting client comes back with in `Last-Event-ID`.
+    pub fn id(self, id: impl Display) -> Self {
+        self.line("id", &id.to_string())
+    }
+
+    /// Tells the client how long to wait before it reconnects.
+    pub fn retry(self, after: Duration) -> Self {
+        self.line("retry", &after.as_millis().to_string())
+    }
+
+    /// Adds data; line ends inside it arrive as `\n`.
+    pub fn data(mut self, data: impl AsRef<str>) -> Self {
+        let data = data.as_ref().replace("\r\n", "\n").replace('\r', "\n");
+        for line in data.split('\n') {
+            self.push("data", line);
+        }
+        self
+    }
+
+    /// Adds a value as JSON.
+    pub fn json(mut self, value: &impl Serialize) -> Self {
+        match serde_json::to_string(value) {
+            Ok(text) => self.push("data", &text), // JSON escapes line ends
+            Err(_) => self.is_invalid = true,
+        }
+        self
+    }
+
+    fn line(mut self, name: &str, value: &str) -> Self {
+        if value.contains(['\r', '\n', '\0']) {
+            self.is_invalid = true;
+        } else {
+            self.push(name, value);
+        }
+        self
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        writeln!(self.text, "{name}: {value}").expect("a string takes everything");
+    }
+
+    fn into_bytes(mut self) -> Result<Bytes, SendError> {
+        if self.is_invalid {
+            return Err(SendError::Invalid);
+        }
+        self.text.push('\n');
+        Ok(Bytes::from(self.text))
+    }
+}
+
+impl SseSender {
+    /// Sends an event, waiting while the client is behind. Cancelling sends nothing.
+    ///
+    /// # Errors
+    /// The client is gone or the server stops, or the event cannot be written.
+    pub async fn send(&self, event: Event) -> Result<(), SendError> {
+        self.0.send(event.into_bytes()?).await.map_err(|_| SendError::Ended)
+    }
+
+    /// Returns when nobody listens any more.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl Sse {
+    /// A stream of what `produce` sends. It ends when `produce` and all senders have, when the client leaves, or when
+    /// the server stops.
+    pub fn new<F, Producing>(produce: F) -> Self
+    where
+        F: FnOnce(SseSender) -> Producing,
+        Producing: Future<Output = Result<(), SendError>> + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD_MAX);
+        let peer = PEER.try_with(Rc::clone).ok();
+        Self(Stream {
+            producer: Some(Box::pin(produce(SseSender(sender)))),
+            receiver,
+            heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT)),
+            stop: peer
+                .map(|peer| Box::pin(async move { peer.stop.cancelled().await }) as Pin<Box<dyn Future<Output = ()>>>),
+        })
+    }
+}
+
+impl IntoResponse for Sse {
+    fn into_response(self) -> Response {
+        Response::new(StatusCode::OK)
+            .field("content-type", "text/event-stream")
+            .field("cache-control", "no-store")
+            .field("x-accel-buffering", "no") // nginx would hold events back
+            .with_body(Body::from_source(self.0))
+    }
+}
+
+impl From<Sse> for Response {
+    fn from(sse: Sse) -> Self {
+        sse.into_response()
+    }
+}
+
+impl fmt::Debug for Sse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sse").finish_non_exhaustive()
+    }
+}
+
+struct Stream {
+    producer: Option<Pin<Box<dyn Future<Output = Result<(), SendError>>>>>,
+    receiver: mpsc::Receiver<Bytes>,
+    heartbeat: Pin<Box<Sleep>>,
+    stop: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Source for Stream {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(None);
+        }
+        if let Some(producer) = &mut self.producer
+            && let Poll::Ready(outcome) = producer.as_mut().poll(cx)
+        {
+            self.producer = None;
+            if outcome == Err(SendError::Invalid) {
+                tracing::error!("an event stream ended early: an event could not be written");
+            }
+        }
+        match self.poll_events(cx) {
+            Poll::Ready(Some(chunk)) => {
+                self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.poll_heartbeat(cx),
+        }
+    }
+}
+
+impl Stream {
+    /// All waiting events as one chunk; `None` at the end.
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let first = match self.receiver.poll_recv(cx) {
+            Poll::Ready(Some(event)) => event,
+            other => return other,
+        };
+        let Ok(second) = self.receiver.try_recv() else { return Poll::Ready(Some(first)) };
+        let mut chunk = BytesMut::from(first);
+        chunk.extend_from_slice(&second);
+        while chunk.len() < CHUNK_BYTES
+            && let Ok(event) = self.receiver.try_recv()
+        {
+            chunk.extend_from_slice(&event);
+        }
+        Poll::Ready(Some(chunk.freeze()))
+    }
+
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.heartbeat.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+        // The new deadline must be polled once to be waited for.
+        if self.heartbeat.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Some(Ok(Bytes::from_static(b":\n\n"))))
+    }
+}
