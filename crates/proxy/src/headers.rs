@@ -220,3 +220,219 @@ fn is_listed(listed: &[&[u8]], name: &str) -> bool {
         && !name.eq_ignore_ascii_case("via")
         && !is_about_the_way(name)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::BytesMut;
+    use http1::{Event, Limits, RequestDecoder, ResponseDecoder};
+
+    use super::*;
+    use crate::conf::Config;
+
+    fn request(text: &str) -> RequestHead {
+        let mut input = BytesMut::from(text.replace('\n', "\r\n").as_bytes());
+        match RequestDecoder::new(Limits::default()).poll(&mut input) {
+            Ok(Some(Event::Head(head))) => head,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn response(text: &str) -> ResponseHead {
+        let mut input = BytesMut::from(text.replace('\n', "\r\n").as_bytes());
+        let mut decoder = ResponseDecoder::new(Limits::default());
+        decoder.expect(Method::Get);
+        match decoder.poll(&mut input) {
+            Ok(Some(Event::Head(head))) => head,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn set_headers(lines: &str) -> Vec<SetHeader> {
+        let text = format!("host a {{ proxy_pass http://1.2.3.4:5; {lines} }}");
+        Config::parse("test", &text).unwrap().hosts.remove(0).root.unwrap().set_headers
+    }
+
+    fn onward(head: &RequestHead) -> Onward<'_> {
+        Onward {
+            head,
+            peer: "192.0.2.7".parse().unwrap(),
+            trusted: false,
+            scheme: "http",
+            name: "us",
+            set: &[],
+            upstream: "10.0.0.1:9000".parse().unwrap(),
+            upgrade: None,
+            hops: hops(head),
+        }
+    }
+
+    fn lines(fields: &Fields) -> Vec<String> {
+        fields.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect()
+    }
+
+    /// What the proxy adds to every request of the client `192.0.2.7` for `app.local:8080`.
+    const OWN: [&str; 4] =
+        ["x-forwarded-for: 192.0.2.7", "x-forwarded-proto: http", "x-forwarded-host: app.local:8080", "via: 1.1 us"];
+
+    /// Checks what becomes of some of a client's fields, beside `Host` and what the proxy adds.
+    fn check(fields: &str, passed: &[&str]) {
+        let head = request(&format!("GET / HTTP/1.1\nHost: app.local:8080\n{fields}\n"));
+        let expect: Vec<&str> =
+            std::iter::once("host: app.local:8080").chain(passed.iter().copied()).chain(OWN).collect();
+        assert_eq!(lines(&to_upstream(&onward(&head)).unwrap()), expect, "{fields}");
+    }
+
+    #[test]
+    fn other_fields_pass_in_order_with_duplicates() {
+        check("", &[]);
+        check("B: 1\nA: 2\nb: 3\nCookie: session=x\n", &["B: 1", "A: 2", "b: 3", "Cookie: session=x"]);
+    }
+
+    #[test]
+    fn fields_of_one_connection_are_dropped() {
+        check("Connection: keep-alive, TE\nKeep-Alive: 5\nTE: trailers\nTrailer: x\nA: 1\n", &["A: 1"]);
+        check("Proxy-Connection: close\nProxy-Authorization: x\nProxy-Authenticate: y\nUpgrade: h2c\n", &[]);
+        check("Transfer-Encoding: chunked\n", &[]);
+        check("Content-Length: 0\nExpect: 100-continue\nHTTP2-Settings: AAMAAABk\n", &[]);
+    }
+
+    #[test]
+    fn fields_listed_in_connection_are_dropped_but_never_those_of_the_proxy() {
+        check("Connection: close, X-Secret\nConnection: cookie\nX-Secret: 1\nCookie: a=b\nA: 1\n", &["A: 1"]);
+        check("Connection: close, X-Forwarded-For, X-Forwarded-Host, Host, Via, Content-Length\n", &[]);
+    }
+
+    #[test]
+    fn a_client_cannot_say_who_it_is() {
+        check("X-Forwarded-For: 1.1.1.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\nX-Forwarded-Port: 1\n", &[]);
+        check("x-forwarded: a\nX-Real-IP: 1.1.1.1\nForwarded: for=1.1.1.1\n", &[]);
+    }
+
+    #[test]
+    fn fields_that_turn_into_others_behind_a_gateway_are_dropped() {
+        check("Proxy: http://evil\nX_Forwarded_For: 1\nContent_Length: 5\nTransfer_Encoding: x\nA.b: 1\n", &["A.b: 1"]);
+    }
+
+    #[test]
+    fn a_trusted_peer_is_believed_and_its_chain_extended() {
+        let head = request(
+            "GET / HTTP/1.1\nHost: inner\nX-Forwarded-For: 1.1.1.1\nX-Forwarded-For: 2.2.2.2\nX-Forwarded-Proto: https\n\
+             X-Forwarded-Host: outer\nForwarded: for=1.1.1.1\nX-Real-IP: 1.1.1.1\nVia: 1.0 front\n\n",
+        );
+        let onward = Onward { trusted: true, peer: "2001:db8::1".parse().unwrap(), ..onward(&head) };
+        let mut passed = lines(&to_upstream(&onward).unwrap());
+        passed.sort_unstable();
+        assert_eq!(
+            passed,
+            [
+                "Forwarded: for=1.1.1.1",
+                "Via: 1.0 front",
+                "X-Forwarded-Host: outer",
+                "X-Forwarded-Proto: https",
+                "X-Real-IP: 1.1.1.1",
+                "forwarded: for=\"[2001:db8::1]\";host=\"inner\";proto=http",
+                "host: inner",
+                "via: 1.1 us",
+                "x-forwarded-for: 1.1.1.1, 2.2.2.2, 2001:db8::1",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_operator_has_the_last_word() {
+        let head = request("GET / HTTP/1.1\nHost: app.local:8080\nX-A: client\nX-B: client\nConnection: X-C\n\n");
+        let set = set_headers(
+            "proxy_set_header Host inner; proxy_set_header X-A \"$scheme://$host from $remote_addr\"; \
+             proxy_set_header X-B \"\"; proxy_set_header X-C c; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        );
+        let fields = to_upstream(&Onward { set: &set, ..onward(&head) }).unwrap();
+        let get =
+            |name| fields.get_all(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>();
+        assert_eq!(get("host"), ["inner"]);
+        assert_eq!(get("x-a"), ["http://app.local:8080 from 192.0.2.7"]);
+        assert!(get("x-b").is_empty());
+        assert_eq!(get("x-c"), ["c"]);
+        assert_eq!(get("x-forwarded-for"), ["192.0.2.7"]);
+        assert_eq!(get("x-forwarded-host"), ["app.local:8080"]);
+    }
+
+    #[test]
+    fn a_client_without_host_gets_the_upstreams() {
+        let head = request("GET / HTTP/1.0\n\n");
+        let set = set_headers("proxy_set_header Host $host;");
+        for set in [&[][..], &set] {
+            let fields = to_upstream(&Onward { set, ..onward(&head) }).unwrap();
+            assert_eq!(fields.get("host"), Some(&b"10.0.0.1:9000"[..]));
+            assert_eq!(fields.get("x-forwarded-host"), None);
+            assert_eq!(fields.get("via"), Some(&b"1.0 us"[..]));
+        }
+    }
+
+    #[test]
+    fn a_loop_is_known_by_our_own_name_only() {
+        for (via, expect) in [
+            ("1.1 us", true),
+            ("1.1 front, HTTP/1.1  us (comment)", true),
+            ("1.1 front\nVia: 1.1 us", true),
+            ("1.1 us2, 1.1 use", false),
+            ("us 1.1", false),
+            ("", false),
+        ] {
+            let head = request(&format!("GET / HTTP/1.1\nHost: a\nVia: {via}\n\n"));
+            assert_eq!(has_passed(&head, "us"), expect, "{via}");
+        }
+    }
+
+    #[test]
+    fn max_forwards_counts_for_options_and_trace() {
+        for (method, value, expect) in [
+            ("OPTIONS", "0", Hops::Over),
+            ("OPTIONS", "1", Hops::Left(0)),
+            ("TRACE", "10", Hops::Left(9)),
+            ("OPTIONS", "99999999999999999999999", Hops::Left(u64::MAX - 1)),
+            ("OPTIONS", "x", Hops::Unlimited),
+            ("OPTIONS", "-1", Hops::Unlimited),
+            ("OPTIONS", "+1", Hops::Unlimited),
+            ("GET", "0", Hops::Unlimited),
+        ] {
+            let head = request(&format!("{method} / HTTP/1.1\nHost: a\nMax-Forwards: {value}\n\n"));
+            assert_eq!(hops(&head), expect, "{method} {value}");
+        }
+        let head = request("OPTIONS / HTTP/1.1\nHost: a\nMax-Forwards: 3\n\n");
+        assert_eq!(to_upstream(&onward(&head)).unwrap().get("max-forwards"), Some(&b"2"[..]));
+    }
+
+    #[test]
+    fn an_upgrade_is_offered_on_unless_it_is_h2c_or_comes_with_content() {
+        for (fields, expect) in [
+            ("Connection: upgrade\nUpgrade: websocket\n", Some("websocket")),
+            ("Connection: Upgrade, HTTP2-Settings\nUpgrade: h2c, weaprous-relay/1\n", Some("weaprous-relay/1")),
+            ("Connection: upgrade\nUpgrade: h2c\n", None),
+            ("Connection: upgrade\nUpgrade: H2C\n", None),
+            ("Upgrade: websocket\n", None),
+            ("Connection: upgrade\nUpgrade: websocket\nContent-Length: 5\n", None),
+            ("Connection: upgrade\nUpgrade: websocket\nTransfer-Encoding: chunked\n", None),
+        ] {
+            let head = request(&format!("GET / HTTP/1.1\nHost: a\n{fields}\n"));
+            assert_eq!(upgrade(&head).as_deref(), expect, "{fields}");
+        }
+        let head = request("GET / HTTP/1.0\nHost: a\nConnection: upgrade\nUpgrade: websocket\n\n");
+        assert_eq!(upgrade(&head), None);
+    }
+
+    fn check_response(text: &str, expect: &[&str]) {
+        assert_eq!(lines(&to_client(&response(text)).unwrap()), expect, "{text}");
+    }
+
+    #[test]
+    fn a_response_loses_framing_and_what_concerns_one_connection() {
+        check_response(
+            "HTTP/1.1 200 OK\nServer: x\nContent-Length: 3\nConnection: X-Hop, close\nX-Hop: 1\nKeep-Alive: 5\n\
+             Set-Cookie: a\nSet-Cookie: b\nUpgrade: h2c\nProxy-Authenticate: x\n\n",
+            &["Server: x", "Set-Cookie: a", "Set-Cookie: b"],
+        );
+        check_response("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nTrailer: X\nA: 1\n\n", &["A: 1"]);
+        check_response("HTTP/1.1 426 Upgrade Required\nConnection: upgrade\nUpgrade: x\n\n", &["Upgrade: x"]);
+    }
+}

@@ -215,7 +215,12 @@ impl Worker {
         let endless = is_event_stream(&fields);
         response.fields = fields;
         response.body = if errand.head.method() == Method::Head || head.status() == StatusCode::NOT_MODIFIED {
-            Body::from_source(Unsent { length: head.content_length() })
+            // No content follows, but its length is told as the upstream told it.
+            if let Some(length) = head.content_length() {
+                let told = response.fields.set("content-length", length.to_string());
+                told.map_err(|error| unfit(errand.place, upstream, &error.to_string()))?;
+            }
+            Body::Empty
         } else if body.is_empty() {
             Body::Empty
         } else {
@@ -338,21 +343,6 @@ fn failed(place: &Place, error: Option<&ClientError>) -> Page {
             StatusCode::BAD_GATEWAY,
             format!("The upstream {upstream} of {label} closed the connection before it answered."),
         ),
-    }
-}
-
-/// Stands for content that is not sent: only its length is told (`HEAD`, 304).
-struct Unsent {
-    length: Option<u64>,
-}
-
-impl Source for Unsent {
-    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        Poll::Ready(None)
-    }
-
-    fn exact_len(&self) -> Option<u64> {
-        self.length
     }
 }
 
