@@ -140,8 +140,8 @@ impl History for MemoryHistory {
     ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
         let contents = self.contents();
         let order = contents.channels.get(channel).into_iter().flat_map(|channel| channel.order.iter().rev());
-        let older = order.filter(|(key, _)| before.is_none_or(|before| *key < before));
-        let mut found: Vec<_> = older.take(limit).map(|(_, id)| contents.entry(id)).collect();
+        let earlier = order.filter(|(key, _)| before.is_none_or(|before| *key < before));
+        let mut found: Vec<_> = earlier.take(limit).map(|(_, id)| contents.entry(id)).collect();
         found.reverse();
         ready(found)
     }

@@ -32,9 +32,9 @@ const READERS: usize = 2;
 fn store_error(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
+        // without a code it is a row that is not what this program writes
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => StoreError::Damaged(error.to_string()),
         Some(_) => StoreError::Failed(error.to_string()),
-        None => StoreError::Damaged(error.to_string()), // a row that is not what this program writes
     }
 }
 

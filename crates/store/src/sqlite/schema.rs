@@ -17,6 +17,13 @@ pub(crate) struct Schema {
     pub(crate) migrations: &'static [&'static str],
 }
 
+impl Schema {
+    /// The version that this program reads and writes.
+    fn newest(&self) -> i64 {
+        i64::try_from(self.migrations.len()).expect("a handful of migrations")
+    }
+}
+
 /// The tracker's and backend's file.
 pub(crate) const STORE: Schema = Schema {
     kind: "store",
@@ -111,7 +118,7 @@ pub(crate) fn check_owner(connection: &Connection, path: &Path, schema: &Schema)
     let owner: i64 = pragma(connection, "application_id").map_err(classify)?;
     if owner == schema.application_id {
         let found = pragma(connection, "user_version").map_err(classify)?;
-        let known = schema.migrations.len() as i64;
+        let known = schema.newest();
         if found > known {
             return Err(OpenError::Newer { path: path.into(), found, known });
         }
@@ -131,7 +138,7 @@ pub(crate) fn check_owner(connection: &Connection, path: &Path, schema: &Schema)
 /// Brings the file to the newest version, all steps in one transaction.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path, schema: &Schema) -> Result<(), OpenError> {
     let classify = |error| classify(path, schema, &error);
-    let known = schema.migrations.len() as i64;
+    let known = schema.newest();
     if pragma(connection, "user_version").map_err(classify)? == known {
         return Ok(());
     }
