@@ -10,12 +10,12 @@ mod error;
 mod limiter;
 mod password;
 mod register;
-
+mod sessions;
 
 pub use account::{Account, Device};
 pub use error::AccountError;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
-
+pub use sessions::StoreSessions;
 
 use account::{account_key, device_key};
 use chat::{DeviceId, DeviceKey, Expect, Store, TrackerKey, UserName};

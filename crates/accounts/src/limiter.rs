@@ -46,11 +46,8 @@ pub(crate) struct Attempt([Subject; 3]);
 impl Limiter {
     /// Counts a try to log in, or says how long to wait.
     pub(crate) fn login(&self, user: &UserName, from: IpAddr, now_ms: u64) -> Result<Attempt, AccountError> {
-        let subjects = [
-            Subject::NameAndAddress(user.clone(), from),
-            Subject::Name(user.clone()),
-            Subject::Address(from),
-        ];
+        let subjects =
+            [Subject::NameAndAddress(user.clone(), from), Subject::Name(user.clone()), Subject::Address(from)];
         self.count(&subjects, now_ms)?;
         Ok(Attempt(subjects))
     }

@@ -66,10 +66,7 @@ impl Hasher {
         .await
     }
 
-    async fn in_turn<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, AccountError> {
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AccountError> {
         let waiting = Waiting::join(&self.waiting)?;
         let turn = self.turns.acquire().await.map_err(|_| AccountError::Busy)?;
         drop(waiting);
