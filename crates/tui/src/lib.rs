@@ -3,11 +3,25 @@
 //! Two faces on the same conversation: [`run`] fills a terminal, [`plain`] reads and writes lines. Neither knows a network:
 //! commands leave and notices arrive by channel. All text that others wrote is shown through [`chat::text::printable`].
 
+mod app;
+mod command;
+mod conversation;
+mod editor;
+mod lines;
+mod plain;
+mod screen;
+#[cfg(test)]
+mod script;
+mod view;
+
 use std::io;
 
 use chat::client::{Command, Notice};
 use chat::{ChannelName, UserName};
+use tokio::runtime;
 use tokio::sync::mpsc;
+
+pub use lines::Outcome;
 
 /// What both faces are told.
 #[derive(Debug, Clone)]
@@ -27,16 +41,23 @@ pub struct Settings {
 /// # Errors
 /// The terminal cannot be read or written.
 pub fn run(settings: Settings, commands: mpsc::Sender<Command>, notices: mpsc::Receiver<Notice>) -> io::Result<()> {
-    let _ = (settings, commands, notices);
-    todo!()
+    local_runtime()?.block_on(screen::converse(settings, commands, notices))
 }
 
 /// Reads lines from standard input and writes one line per event to standard output, until the user quits, the node
 /// stops, or the input has ended and all that was said has been stored or delivered.
 ///
 /// # Errors
-/// Standard output cannot be written.
-pub fn plain(settings: Settings, commands: mpsc::Sender<Command>, notices: mpsc::Receiver<Notice>) -> io::Result<()> {
-    let _ = (settings, commands, notices);
-    todo!()
+/// Standard output cannot be written. A reader that went away is no error, it ends the program.
+pub fn plain(
+    settings: Settings,
+    commands: mpsc::Sender<Command>,
+    notices: mpsc::Receiver<Notice>,
+) -> io::Result<Outcome> {
+    let input = lines::read(io::BufReader::new(io::stdin()));
+    local_runtime()?.block_on(lines::converse(settings, input, &mut io::stdout().lock(), commands, notices))
+}
+
+fn local_runtime() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_time().build()
 }
