@@ -76,12 +76,10 @@ impl Body {
                     }
                     return Ok(data.map(Piece::Data));
                 }
-                State::UntilClose => {
-                    let mut left = u64::MAX;
-                    let data = take(input, &mut left);
-                    self.spend(u64::MAX - left)?;
-                    return Ok(data.map(Piece::Data));
+                State::UntilClose if self.allowance == 0 && !input.is_empty() => {
+                    return Err(ErrorKind::BodyTooLong);
                 }
+                State::UntilClose => return Ok(take(input, &mut self.allowance).map(Piece::Data)),
                 State::ChunkData(left) => {
                     let data = take(input, left);
                     if *left == 0 {
@@ -105,7 +103,7 @@ impl Body {
         }
     }
 
-    /// Says that no bytes follow; true if that is how this body ends.
+    /// Says that no bytes follow: an error unless that is how this body ends.
     pub(crate) fn handle_eof(&mut self) -> Result<(), ErrorKind> {
         match self.state {
             State::Done | State::UntilClose => {

@@ -1,0 +1,9 @@
+//! The crate from outside: case files, properties, and other people's corpora.
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+mod conformance;
+mod corpus;
+mod properties;
+mod transcript;
+mod wire;
