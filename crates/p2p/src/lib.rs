@@ -14,7 +14,9 @@
 //! What makes a broken link harmless: nothing is acknowledged before [`Node::handle_stored`] says that it is durable, and
 //! every link starts by telling what is durable on both sides.
 
+pub mod frame;
 pub mod limits;
+mod link;
 mod node;
 mod output;
 

@@ -14,6 +14,15 @@ pub const MARKS_PER_FRAME_MAX: usize = 512;
 pub const WANTS_MAX: usize = 4;
 /// Most envelopes that one *want* may ask for (*protocol*).
 pub const WANT_ENVELOPES_MAX: usize = 256;
+/// Most marks told in one go, until the other side shows by a *pong* that it has read them.
+pub const ANNOUNCE_MARKS_MAX: usize = 4 * MARKS_PER_FRAME_MAX;
+/// How many envelopes one *want* of this node asks for: less than [`WANT_ENVELOPES_MAX`], so that many chains take turns.
+pub const WANT_ENVELOPES: usize = 128;
+/// Most envelopes in one store: a commit that takes a disk a few milliseconds.
+pub const STORE_ENVELOPES_MAX: usize = 512;
+/// While more than this many bytes of a link are unwritten, the program should not read from it: whoever does not listen
+/// is not listened to. Far above what a node sends unasked, so that two of them never wait for each other.
+pub const UNWRITTEN_BYTES_PAUSE: usize = 4 * 1024 * 1024;
 /// Longest reason in a *bye*, in bytes; the rest is cut off.
 pub const REASON_BYTES_MAX: usize = 200;
 
