@@ -56,7 +56,8 @@ fn embed(name: &str, folder: &Path, files: &[PathBuf], out: &Path, source: &mut 
             "None".to_owned()
         };
         let file = file.display().to_string();
-        let _ = writeln!(source, "    EmbeddedFile {{ path: {path:?}, bytes: include_bytes!({file:?}), gzip: {packed} }},");
+        let _ =
+            writeln!(source, "    EmbeddedFile {{ path: {path:?}, bytes: include_bytes!({file:?}), gzip: {packed} }},");
     }
     source.push_str("];\n");
     Ok(())

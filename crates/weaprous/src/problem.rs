@@ -69,6 +69,12 @@ impl Problem {
         problem.own_field("retry-after", &retry_after_s.to_string())
     }
 
+    /// 503: not now; says when to come back.
+    pub fn unavailable(detail: impl Into<String>, retry_after_s: u64) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE).detail(detail);
+        problem.own_field("retry-after", &retry_after_s.to_string())
+    }
+
     /// 500: our fault. The cause goes to the log; the client learns only that there is one.
     pub fn internal(cause: impl fmt::Display) -> Self {
         tracing::error!(cause = %cause, "request failed");
@@ -118,6 +124,11 @@ impl Problem {
     /// What happened this time.
     pub fn detail_text(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    /// The fields added to it.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
     }
 
     fn document(&self) -> Value {

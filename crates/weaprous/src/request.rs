@@ -1,5 +1,6 @@
 //! A request on its way through the application: what came over the wire and what routing found out about it.
 
+use crate::accept;
 use crate::app::{Scope, Target};
 use crate::cookie::{self, Cookies};
 use crate::extract::{FromParts, FromRequest, ViaBody};
@@ -52,6 +53,22 @@ impl Request {
     pub fn param(&self, name: &str) -> Option<&str> {
         let place = self.target.parameter_names.iter().position(|known| known == name)?;
         self.params.get(place).map(String::as_str)
+    }
+
+    /// The media type of the content, without its parameters.
+    pub fn media_type(&self) -> Option<&str> {
+        self.field("content-type")?.split(';').next().map(str::trim)
+    }
+
+    /// Whether the content is JSON: `application/json`, or a type with the suffix `+json` (RFC 6839 §3.1).
+    pub fn has_json(&self) -> bool {
+        let media_type = self.media_type().unwrap_or_default().to_ascii_lowercase();
+        media_type == "application/json" || media_type.starts_with("application/") && media_type.ends_with("+json")
+    }
+
+    /// Whether the client would rather have a page than JSON.
+    pub fn prefers_html(&self) -> bool {
+        self.field("accept").is_some_and(accept::prefers_html)
     }
 
     /// All cookies.

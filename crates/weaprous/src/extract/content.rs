@@ -43,7 +43,7 @@ impl FromRequest<ViaBody> for String {
 
 impl<T: DeserializeOwned> FromRequest<ViaBody> for Json<T> {
     async fn from_request(request: Request) -> Result<Self, Problem> {
-        if !media_type(&request).is_some_and(is_json) {
+        if !request.has_json() {
             return Err(unsupported("application/json"));
         }
         let bytes = Bytes::from_request(request).await?;
@@ -57,7 +57,7 @@ impl<T: DeserializeOwned> FromRequest<ViaBody> for Json<T> {
 impl<T: DeserializeOwned> FromRequest<ViaBody> for Form<T> {
     async fn from_request(request: Request) -> Result<Self, Problem> {
         const FORM: &str = "application/x-www-form-urlencoded";
-        if !media_type(&request).is_some_and(|found| found.eq_ignore_ascii_case(FORM)) {
+        if !request.media_type().is_some_and(|found| found.eq_ignore_ascii_case(FORM)) {
             return Err(unsupported(FORM));
         }
         let text = String::from_request(request).await?;
@@ -65,17 +65,6 @@ impl<T: DeserializeOwned> FromRequest<ViaBody> for Form<T> {
         let value = pairs::from_pairs(&parsed);
         value.map(Self).map_err(|error| Problem::unprocessable(format!("form: {error}")))
     }
-}
-
-/// `Content-Type` without its parameters.
-pub(crate) fn media_type(request: &Request) -> Option<&str> {
-    request.field("content-type")?.split(';').next().map(str::trim)
-}
-
-/// `application/json`, or any type with the suffix `+json` (RFC 6839 §3.1).
-pub(crate) fn is_json(media_type: &str) -> bool {
-    let media_type = media_type.to_ascii_lowercase();
-    media_type == "application/json" || media_type.starts_with("application/") && media_type.ends_with("+json")
 }
 
 fn unsupported(wanted: &str) -> Problem {
