@@ -17,7 +17,19 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 ///
 /// Without an early exit on purpose: the loop then compiles to vector instructions.
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |ok, &byte| ok & (((byte >= b' ') & (byte != 0x7f)) | (byte == b'\t')))
+    let refused = bytes.iter().fold(0, |refused, &byte| {
+        let control = u8::from(byte < b' ') & u8::from(byte != b'\t');
+        refused | control | u8::from(byte == 0x7f)
+    });
+    refused == 0
+}
+
+/// Whether the bytes are visible ASCII, and none of them `except`. Vectorised like the above.
+pub(crate) fn is_visible_except(bytes: &[u8], except: u8) -> bool {
+    let refused = bytes
+        .iter()
+        .fold(0, |refused, &byte| refused | u8::from(byte <= b' ') | u8::from(byte >= 0x7f) | u8::from(byte == except));
+    refused == 0
 }
 
 /// Without leading and trailing SP and HTAB, and no other whitespace.

@@ -32,17 +32,24 @@ impl Framing {
 pub(crate) struct Facts {
     pub(crate) host: Option<FieldSpan>,
     pub(crate) content_length: Option<u64>,
-    chunked: bool,
-    content_type: bool,
     expectation: Expectation,
+    seen: u8,
+}
+
+/// What was seen in a head; a bit each in [`Facts::seen`].
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// `Transfer-Encoding: chunked`.
+    Chunked = 1,
+    ContentType = 2,
     /// `Connection` lists `close`.
-    close: bool,
+    Close = 4,
     /// `Connection` lists `keep-alive`.
-    keep_alive: bool,
+    KeepAlive = 8,
     /// `Connection` lists `upgrade`.
-    upgrade_option: bool,
-    /// There is an `Upgrade` field.
-    upgrade_field: bool,
+    UpgradeOption = 16,
+    /// An `Upgrade` field.
+    Upgrade = 32,
 }
 
 /// What `Expect` asks for.
@@ -69,9 +76,10 @@ impl Facts {
                 self.expectation = if known { Expectation::Continue } else { Expectation::Unknown };
             }
             12 if name.eq_ignore_ascii_case(b"content-type") => {
-                if std::mem::replace(&mut self.content_type, true) {
+                if self.has(Sign::ContentType) {
                     return Err(ErrorKind::ContentType);
                 }
+                self.see(Sign::ContentType);
             }
             _ => return self.note(name, value),
         }
@@ -81,7 +89,7 @@ impl Facts {
     /// Takes notice of a response's field.
     pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ErrorKind> {
         match name.len() {
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade_field = true,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.see(Sign::Upgrade),
             10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if self.content_length.is_some() {
@@ -90,23 +98,31 @@ impl Facts {
                 self.content_length = Some(content_length(value)?);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.chunked {
+                if self.has(Sign::Chunked) {
                     return Err(ErrorKind::TransferEncoding);
                 }
                 only_chunked(value)?;
-                self.chunked = true;
+                self.see(Sign::Chunked);
             }
             _ => {}
         }
         Ok(())
     }
 
+    fn see(&mut self, sign: Sign) {
+        self.seen |= sign as u8;
+    }
+
+    fn has(&self, sign: Sign) -> bool {
+        self.seen & sign as u8 != 0
+    }
+
     fn note_connection(&mut self, value: &[u8]) {
         for option in tokens(value) {
             match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade_option = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                5 if option.eq_ignore_ascii_case(b"close") => self.see(Sign::Close),
+                7 if option.eq_ignore_ascii_case(b"upgrade") => self.see(Sign::UpgradeOption),
+                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.see(Sign::KeepAlive),
                 _ => {}
             }
         }
@@ -114,12 +130,12 @@ impl Facts {
 
     /// Whether the sender lets the connection live (RFC 9112 §9.3).
     pub(crate) fn keep_alive(&self, version: Version) -> bool {
-        !self.close && (version == Version::Http11 || self.keep_alive)
+        !self.has(Sign::Close) && (version == Version::Http11 || self.has(Sign::KeepAlive))
     }
 
     /// Whether the sender offers to switch protocols (RFC 9110 §7.8).
     pub(crate) fn upgrade(&self, version: Version) -> bool {
-        self.upgrade_field && self.upgrade_option && version == Version::Http11
+        self.has(Sign::Upgrade) && self.has(Sign::UpgradeOption) && version == Version::Http11
     }
 
     /// Whether a `100 Continue` is waited for; HTTP/1.0 knows no expectations.
@@ -151,7 +167,7 @@ impl Facts {
     }
 
     fn declared(&self, version: Version) -> Result<Option<Framing>, ErrorKind> {
-        match (self.chunked, self.content_length) {
+        match (self.has(Sign::Chunked), self.content_length) {
             (true, Some(_)) => Err(ErrorKind::AmbiguousFraming),
             (true, None) if version == Version::Http10 => Err(ErrorKind::TransferEncoding),
             (true, None) => Ok(Some(Framing::Chunked)),

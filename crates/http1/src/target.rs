@@ -1,5 +1,6 @@
 //! Request targets and authorities (RFC 9112 §3.2, RFC 3986 §3).
 
+use crate::ascii::is_visible_except;
 use crate::{ErrorKind, Method};
 use std::ops::Range;
 
@@ -49,7 +50,7 @@ pub(crate) fn parse(method: Method, target: &[u8], start: usize) -> Result<Targe
 
 /// Whether the bytes are visible ASCII without `#`: fragments are never sent.
 pub(crate) fn is_visible(target: &[u8]) -> bool {
-    target.iter().fold(!target.is_empty(), |ok, &byte| ok & (byte > b' ') & (byte < 0x7f) & (byte != b'#'))
+    !target.is_empty() && is_visible_except(target, b'#')
 }
 
 /// Where the host name ends in `host` or `host:port`, if the whole is well-formed
@@ -133,8 +134,7 @@ fn is_reg_name(name: &[u8]) -> bool {
                 [a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
                 _ => return false,
             },
-            b'-' | b'.' | b'_' | b'~' => tail,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => tail,
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => tail,
             _ if byte.is_ascii_alphanumeric() => tail,
             _ => return false,
         };

@@ -88,7 +88,7 @@ pub fn read_dir(dir: impl AsRef<Path>) -> Vec<Case> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
     paths.sort();
-    let cases: Vec<_> = paths.iter().flat_map(|path| read_file(path)).collect();
+    let cases: Vec<_> = paths.iter().flat_map(read_file).collect();
     assert!(!cases.is_empty(), "no cases in {}", dir.display());
     cases
 }

@@ -23,7 +23,9 @@ pub(crate) fn transcript<'a>(reader: &Reader, limits: &Limits, pieces: impl Into
         }
         Reader::Responses(methods) => {
             let mut decoder = ResponseDecoder::new(limits.clone());
-            methods.iter().for_each(|&method| decoder.expect(method));
+            for &method in methods {
+                decoder.expect(method);
+            }
             run(&mut decoder, pieces)
         }
     }
@@ -197,5 +199,5 @@ fn describe_data(data: &[u8]) -> String {
 /// The transcript without the lines that list fields.
 pub(crate) fn without_fields(transcript: &str) -> String {
     let lines = transcript.lines().filter(|line| !line.starts_with("  "));
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
