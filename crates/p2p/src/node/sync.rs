@@ -160,8 +160,8 @@ impl Node {
             side.lazy = false;
         }
         let limit = limit.min(WANT_ENVELOPES_MAX as u64) as usize;
-        state.wants.push_back(Want { chain: chain.clone(), from_n, limit });
-        self.learn_mark(link, &chain, from_n - 1);
+        // What comes before `from_n` may still be on its way into the other side's storage: no acknowledgement.
+        state.wants.push_back(Want { chain, from_n, limit });
         self.read_for(link);
         Ok(())
     }

@@ -1,0 +1,1 @@
+//! What a hostile other side may try.

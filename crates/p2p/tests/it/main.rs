@@ -1,0 +1,9 @@
+//! The peer protocol from outside: scenes between two or three nodes, a hostile other side, and the simulator.
+#![allow(clippy::unwrap_used)]
+
+mod disk;
+mod hostile;
+mod random;
+mod scenes;
+mod sim;
+mod sim_tests;

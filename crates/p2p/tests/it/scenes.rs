@@ -1,0 +1,1 @@
+//! Scenes between two or three nodes.
