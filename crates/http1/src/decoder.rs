@@ -116,15 +116,16 @@ impl RequestDecoder {
     /// # Errors
     /// [`Incomplete`](crate::ErrorKind::Incomplete) in the middle of a request.
     pub fn handle_eof(&mut self) -> Result<Option<Event<RequestHead>>, ParseError> {
-        match &self.state {
-            State::Failed(error) => Err(*error),
-            State::Body(_) => Err(self.fail(ErrorKind::Incomplete)),
-            State::Head if !self.head.is_fresh() => Err(self.fail(ErrorKind::Incomplete)),
-            State::Head | State::Closed | State::Switched => {
-                self.state = State::Closed;
-                Ok(None)
-            }
+        let ended = match &mut self.state {
+            State::Failed(error) => return Err(*error),
+            State::Body(body) => body.handle_eof().map(|()| Some(Event::End)),
+            State::Head if !self.head.is_fresh() => Err(ErrorKind::Incomplete),
+            State::Head | State::Closed | State::Switched => Ok(None),
+        };
+        if ended.is_ok() {
+            self.state = State::Closed;
         }
+        ended.map_err(|kind| self.fail(kind))
     }
 
     /// Whether the decoder stands between two requests and has seen no byte of the next.
@@ -260,7 +261,8 @@ impl ResponseDecoder {
         ended.map_err(|kind| self.fail(kind))
     }
 
-    /// Whether no response is under way or expected, so that the connection may be reused.
+    /// Whether no response is under way or expected: the connection may be reused if `input` is empty
+    /// as well.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head) && self.head.is_fresh() && self.expected.is_empty()
     }
