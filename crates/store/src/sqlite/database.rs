@@ -42,7 +42,8 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
 pub(crate) struct Database {
     writes: Option<mpsc::Sender<Box<dyn Write>>>,
     reads: Option<mpsc::Sender<Read>>,
-    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Database {
@@ -61,18 +62,22 @@ impl Database {
         let first = first(&connection).map_err(classify)?;
 
         let (writes, queue) = mpsc::channel(WRITES_QUEUED_MAX);
-        let mut threads = Vec::with_capacity(1 + READERS);
         let thread = std::thread::Builder::new().name(format!("{}-writer", schema.kind));
-        threads.push(thread.spawn(move || write_all(connection, queue)).map_err(no_thread)?);
+        let writer = thread.spawn(move || write_all(connection, queue)).map_err(no_thread)?;
         let (reads, queue) = mpsc::channel(READS_QUEUED_MAX);
+        let mut database = Self {
+            writes: Some(writes),
+            reads: Some(reads),
+            writer: Some(writer),
+            readers: Vec::with_capacity(READERS),
+        };
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..READERS {
             let connection = open::reader(path, schema)?;
             let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new().name(format!("{}-reader", schema.kind));
-            threads.push(thread.spawn(move || read_all(&connection, &queue)).map_err(no_thread)?);
+            database.readers.push(thread.spawn(move || read_all(&connection, &queue)).map_err(no_thread)?);
         }
-        let database = Self { writes: Some(writes), reads: Some(reads), threads };
         Ok((database, first))
     }
 
@@ -110,10 +115,18 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        self.writes = None;
         self.reads = None;
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        join(self.readers.drain(..));
+        // Last, because the connection that closes last moves the write-ahead log into the file.
+        self.writes = None;
+        join(self.writer.take());
+    }
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the database panicked");
         }
     }
 }

@@ -115,9 +115,11 @@ pub(crate) const HISTORY: Schema = Schema {
 pub(crate) fn check_owner(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), OpenError> {
     let classify = |error| classify(path, schema, &error);
     let foreign = |detail: String| OpenError::Foreign { path: path.into(), kind: schema.kind, detail };
-    let owner: i64 = pragma(connection, "application_id").map_err(classify)?;
+    // One snapshot: another process may be making the tables right now.
+    let snapshot = connection.unchecked_transaction().map_err(classify)?;
+    let owner: i64 = pragma(&snapshot, "application_id").map_err(classify)?;
     if owner == schema.application_id {
-        let found = pragma(connection, "user_version").map_err(classify)?;
+        let found = pragma(&snapshot, "user_version").map_err(classify)?;
         let known = schema.newest();
         if found > known {
             return Err(OpenError::Newer { path: path.into(), found, known });
@@ -128,7 +130,7 @@ pub(crate) fn check_owner(connection: &Connection, path: &Path, schema: &Schema)
         return Err(foreign(format!("it is a {}", ours.kind)));
     }
     let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(classify)?;
+        snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(classify)?;
     if owner != 0 || tables != 0 {
         return Err(foreign("another program's database".into()));
     }

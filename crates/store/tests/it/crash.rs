@@ -105,7 +105,7 @@ fn one_life(role: &str, path: &Path, random: &mut Random) -> Vec<String> {
 async fn a_killed_store_keeps_what_it_acknowledged_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
-    let mut random = Random::new("killed store");
+    let mut random = Random::new();
     let mut acknowledged = HashSet::new();
     for life in 0..LIVES {
         acknowledged.extend(one_life("append", &path, &mut random));
@@ -133,7 +133,7 @@ async fn a_killed_store_keeps_what_it_acknowledged_once() {
 async fn a_killed_history_keeps_what_it_acknowledged_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.db");
-    let mut random = Random::new("killed history");
+    let mut random = Random::new();
     let mut acknowledged = HashSet::new();
     for life in 0..LIVES {
         acknowledged.extend(one_life("insert", &path, &mut random));

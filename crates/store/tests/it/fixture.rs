@@ -64,12 +64,9 @@ impl Chain {
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Takes `TEST_SEED` from the environment, else the clock, and prints which.
-    pub(crate) fn new(test: &str) -> Self {
-        let clock = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
-        let seed = std::env::var("TEST_SEED").map_or_else(|_| clock(), |seed| seed.parse().expect("a number"));
-        println!("{test}: TEST_SEED={seed}");
-        Self(seed | 1)
+    /// Starts from the seed that `testkit` chose and printed.
+    pub(crate) fn new() -> Self {
+        Self(testkit::seed() | 1)
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {

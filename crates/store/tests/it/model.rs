@@ -17,7 +17,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let random = Random::new("model");
+        let random = Random::new();
         let chains = (0..9).map(|i| Chain::new(i / 3, CHANNELS[usize::from(i % 3)])).collect();
         Self { random, chains, written: Vec::new() }
     }
@@ -36,7 +36,12 @@ impl World {
         for _ in 0..self.pick(6) {
             let chain = self.pick(self.chains.len());
             match self.pick(16) {
-                0 => batch.push(self.chains[chain].fork("fork")),
+                0 => {
+                    let fork = self.chains[chain].fork("fork");
+                    let said = self.chains[chain].say("x");
+                    self.written.push(said.clone());
+                    batch.extend([said, fork]);
+                }
                 1 if !self.written.is_empty() => {
                     let index = self.pick(self.written.len());
                     batch.push(self.written[index].clone());
