@@ -1,11 +1,19 @@
 //! Which bytes may stand where (RFC 9110 §5.5, §5.6).
 
 /// `tchar`: what tokens (methods, field names, codings) are made of.
-const TCHAR: [bool; 256] = table(b"!#$%&'*+-.^_`|~", true);
+const TCHAR: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+
+/// What a host name is made of besides percent-encoded bytes (RFC 3986 §3.2.2), without the comma.
+const REG_CHAR: [bool; 256] = table(b"-._~!$&'()*+;=");
 
 /// Whether the byte may be part of a token.
 pub(crate) const fn is_tchar(byte: u8) -> bool {
     TCHAR[byte as usize]
+}
+
+/// Whether the byte may be part of a host name.
+pub(crate) const fn is_reg_char(byte: u8) -> bool {
+    REG_CHAR[byte as usize]
 }
 
 /// Whether the bytes are a token: at least one, all of them `tchar`.
@@ -43,11 +51,12 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-const fn table(extra: &[u8], alphanumeric: bool) -> [bool; 256] {
+/// Letters, digits and these.
+const fn table(extra: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128 {
-        table[byte] = alphanumeric && (byte as u8).is_ascii_alphanumeric();
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
     let mut index = 0;

@@ -1,6 +1,6 @@
 //! Request targets and authorities (RFC 9112 §3.2, RFC 3986 §3).
 
-use crate::ascii::is_visible_except;
+use crate::ascii::{is_reg_char, is_visible_except};
 use crate::{ErrorKind, Method};
 use std::ops::Range;
 
@@ -127,19 +127,18 @@ fn shift(range: Range<usize>, by: usize) -> Range<u16> {
 }
 
 fn is_reg_name(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        rest = match byte {
-            b'%' => match tail {
-                [a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
-                _ => return false,
-            },
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => tail,
-            _ if byte.is_ascii_alphanumeric() => tail,
-            _ => return false,
-        };
-    }
-    !name.is_empty()
+    !name.is_empty() && (name.iter().all(|&byte| is_reg_char(byte)) || is_escaped_reg_name(name))
+}
+
+/// A name with percent-encoded bytes: rare, so it is looked at twice.
+fn is_escaped_reg_name(name: &[u8]) -> bool {
+    let mut parts = name.split(|&byte| byte == b'%');
+    let plain = |part: &[u8]| part.iter().all(|&byte| is_reg_char(byte));
+    parts.next().is_some_and(plain)
+        && parts.all(|part| match part {
+            [a, b, rest @ ..] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit() && plain(rest),
+            _ => false,
+        })
 }
 
 fn is_ip_literal(address: &[u8]) -> bool {
