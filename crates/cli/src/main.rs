@@ -1,2 +1,38 @@
-//! The binary `weaprous`.
-fn main() {}
+//! The binary `weaprous`: what was typed → what runs. Everything else lives in the crates it wires together.
+
+mod args;
+mod chat_client;
+mod data;
+mod exit;
+mod servers;
+mod stop;
+mod up;
+
+use args::{Arguments, Command};
+use clap::Parser as _;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr();
+    let outcome = match arguments.command {
+        Command::Up(args) => up::run(&args),
+        Command::Backend(args) => servers::backend(&args),
+        Command::Proxy(args) => servers::proxy(&args),
+        Command::Tracker(args) => servers::tracker(&args),
+        Command::Chat(args) => chat_client::run(args),
+    };
+    exit::code(outcome)
+}
+
+/// Warnings and errors go to standard error; `WEAPROUS_LOG=info` (or `debug`, or `engine=trace`) shows more.
+fn log_to_stderr() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
+        .with_env_var("WEAPROUS_LOG")
+        .from_env_lossy();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}

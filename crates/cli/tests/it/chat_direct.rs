@@ -1,0 +1,48 @@
+//! What one terminal client writes reaches the others directly.
+
+use crate::support::http::get;
+use crate::support::{Tracker, chat};
+
+#[test]
+fn a_line_of_alices_reaches_bob_and_carol_without_a_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = Tracker::start(folder.path(), 0);
+    let url = format!("http://{}", tracker.addr);
+    let mut alice = chat("Alice", &url, folder.path(), &[]);
+    let mut bob = chat("Bob", &url, folder.path(), &[]);
+    let mut carol = chat("Carol", &url, folder.path(), &[]);
+    alice.linked_to("bob");
+    alice.linked_to("carol");
+
+    alice.process.type_line("hello from alice");
+    for reader in [&mut bob, &mut carol] {
+        let line = reader.sees("general", "alice", "hello from alice");
+        assert!(line.ends_with("(direct)"), "{line}");
+    }
+    bob.process.type_line("hello from bob");
+    assert!(alice.sees("general", "bob", "hello from bob").ends_with("(direct)"));
+
+    let metrics = get(tracker.addr, "/metrics", &[]);
+    for counter in ["weaprous_relay_streams_total", "weaprous_relay_bytes_total"] {
+        let line = metrics.text().lines().find(|line| line.starts_with(counter)).map(str::to_owned);
+        assert_eq!(line.as_deref(), Some(format!("{counter} 0").as_str()), "{}", metrics.text());
+    }
+}
+
+#[test]
+fn a_private_word_reaches_the_one_it_is_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = Tracker::start(folder.path(), 0);
+    let url = format!("http://{}", tracker.addr);
+    let mut alice = chat("Alice", &url, folder.path(), &[]);
+    let mut bob = chat("Bob", &url, folder.path(), &[]);
+    let mut carol = chat("Carol", &url, folder.path(), &[]);
+    alice.linked_to("bob");
+    alice.linked_to("carol");
+
+    alice.process.type_line("/msg bob only for you");
+    bob.sees("@alice+bob", "alice", "only for you");
+    alice.process.type_line("for all");
+    carol.sees("general", "alice", "for all");
+    assert!(!carol.process.lines().iter().any(|line| line.contains("only for you")), "carol saw a private word");
+}

@@ -1,0 +1,9 @@
+//! The promises, each against the real binary: started, talked to over its sockets, killed.
+
+mod bad_input;
+mod chat_direct;
+mod durability;
+mod login;
+mod outage;
+mod proxying;
+mod support;
