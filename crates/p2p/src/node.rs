@@ -138,7 +138,7 @@ impl Node {
         }
         self.store_arrivals();
         self.acknowledge(link);
-        self.ask(link, now_ms);
+        self.ask_all(now_ms); // what one link could not give, another may
     }
 
     /// The connection is gone. Does nothing for a link that [`Output::Close`] closed.

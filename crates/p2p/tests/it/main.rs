@@ -1,6 +1,7 @@
 //! The peer protocol from outside: scenes between two or three nodes, a hostile other side, and the simulator.
 #![allow(clippy::unwrap_used)]
 
+mod desk;
 mod disk;
 mod hostile;
 mod random;

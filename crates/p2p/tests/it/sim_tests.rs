@@ -107,7 +107,7 @@ impl Town {
         self.world.weather = CALM;
         self.world.partition(1);
         self.revive(100);
-        let until_ms = self.world.now_ms + 60_000;
+        let until_ms = self.world.now_ms + 40_000;
         while self.world.now_ms < until_ms {
             for (_, members) in self.channels.clone() {
                 for (index, one) in members.iter().enumerate() {
@@ -163,7 +163,7 @@ impl Town {
 
 #[test]
 fn nothing_is_lost_in_a_storm() {
-    with_seeds(60, |seed| {
+    with_seeds(25, |seed| {
         let machines = 3 + seed as usize % 10;
         let mut town = Town::new(seed, machines, STORM);
         for _ in 0..40 {
