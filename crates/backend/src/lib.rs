@@ -55,9 +55,13 @@ pub fn app(settings: BackendSettings) -> App {
         .state(Arc::new(backend))
         .sessions(sessions)
         .layer(security_fields)
-        .add(Route::new("/login", [POST], entrance::log_in).layer(not_cross_origin).body_bytes_max(FORM_BYTES_MAX))
-        .add(Route::new("/signup", [POST], entrance::sign_up).layer(not_cross_origin).body_bytes_max(FORM_BYTES_MAX))
-        .add(Route::new("/logout", [POST], entrance::log_out).layer(same_origin).body_bytes_max(FORM_BYTES_MAX))
+        .add_route(
+            Route::new("/login", [POST], entrance::log_in).layer(not_cross_origin).body_bytes_max(FORM_BYTES_MAX),
+        )
+        .add_route(
+            Route::new("/signup", [POST], entrance::sign_up).layer(not_cross_origin).body_bytes_max(FORM_BYTES_MAX),
+        )
+        .add_route(Route::new("/logout", [POST], entrance::log_out).layer(same_origin).body_bytes_max(FORM_BYTES_MAX))
         .route("/login", [GET], entrance::show_login)
         .route("/login.html", [GET], entrance::show_login)
         .route("/signup", [GET], entrance::show_sign_up)

@@ -106,11 +106,11 @@ impl App {
         methods: impl IntoIterator<Item = Method>,
         handler: impl Handler<Args>,
     ) -> Self {
-        self.add(Route::new(pattern, methods, handler))
+        self.add_route(Route::new(pattern, methods, handler))
     }
 
     /// Adds a route with settings of its own.
-    pub fn add(mut self, route: Route) -> Self {
+    pub fn add_route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
     }
@@ -136,10 +136,9 @@ impl App {
     }
 
     /// Wraps everything, also 404 and 405. The first layer added is the outermost.
-    pub fn layer<F, Answer, R>(mut self, layer: F) -> Self
+    pub fn layer<F, R>(mut self, layer: F) -> Self
     where
-        F: Fn(Request, Next) -> Answer + Send + Sync + 'static,
-        Answer: Future<Output = R> + 'static,
+        F: AsyncFn(Request, Next) -> R + Send + Sync + 'static,
         R: IntoResponse + 'static,
     {
         self.layers.push(Arc::new(layer));
@@ -251,10 +250,9 @@ impl Route {
     }
 
     /// Wraps this route alone, inside the application's layers.
-    pub fn layer<F, Answer, R>(mut self, layer: F) -> Self
+    pub fn layer<F, R>(mut self, layer: F) -> Self
     where
-        F: Fn(Request, Next) -> Answer + Send + Sync + 'static,
-        Answer: Future<Output = R> + 'static,
+        F: AsyncFn(Request, Next) -> R + Send + Sync + 'static,
         R: IntoResponse + 'static,
     {
         self.layers.push(Arc::new(layer));

@@ -25,10 +25,9 @@ pub trait Handler<Args>: Send + Sync + 'static {
 
 macro_rules! handlers {
     ($($argument:ident)*; $last:ident) => {
-        impl<F, Answer, R, M, $($argument,)* $last> Handler<(M, $($argument,)* $last)> for F
+        impl<F, R, M, $($argument,)* $last> Handler<(M, $($argument,)* $last)> for F
         where
-            F: Fn($($argument,)* $last) -> Answer + Send + Sync + 'static,
-            Answer: Future<Output = R>,
+            F: AsyncFn($($argument,)* $last) -> R + Send + Sync + 'static,
             R: IntoResponse,
             $($argument: FromParts,)*
             $last: FromRequest<M>,
@@ -50,10 +49,9 @@ macro_rules! handlers {
     };
 }
 
-impl<F, Answer, R> Handler<()> for F
+impl<F, R> Handler<()> for F
 where
-    F: Fn() -> Answer + Send + Sync + 'static,
-    Answer: Future<Output = R>,
+    F: AsyncFn() -> R + Send + Sync + 'static,
     R: IntoResponse,
 {
     fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {

@@ -54,10 +54,9 @@ pub(crate) trait Layer: Send + Sync {
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response>;
 }
 
-impl<F, Answer, R> Layer for F
+impl<F, R> Layer for F
 where
-    F: Fn(Request, Next) -> Answer + Send + Sync,
-    Answer: Future<Output = R>,
+    F: AsyncFn(Request, Next) -> R + Send + Sync,
     R: IntoResponse,
 {
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {

@@ -127,7 +127,7 @@ impl<'a> Values<'a> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, PairsError> for Values<'_> {
+impl IntoDeserializer<'_, PairsError> for Values<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -49,10 +49,9 @@ fn judge(request: &Request) -> Evidence {
 fn weigh(sec_fetch_site: Option<&str>, origin: Option<&str>, host: &str) -> Evidence {
     match (sec_fetch_site, origin) {
         (Some("same-origin" | "none"), _) => Evidence::Same,
-        (Some(_), _) => Evidence::Foreign,
         (None, None) => Evidence::None,
         (None, Some(origin)) if is_origin_of(origin, host) => Evidence::Same,
-        (None, Some(_)) => Evidence::Foreign,
+        (Some(_), _) | (None, Some(_)) => Evidence::Foreign,
     }
 }
 

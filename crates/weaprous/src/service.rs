@@ -7,7 +7,7 @@ use crate::layer::Next;
 use crate::problem::{self, Problem};
 use crate::request::Request;
 use crate::response::IntoResponse;
-use crate::router::BadPath;
+use crate::router::{BadPath, Leaf};
 use crate::sse;
 use engine::{Method, RequestHead, Response, Service, StatusCode};
 use std::fmt;
@@ -86,17 +86,20 @@ impl AppService {
         match self.shared.router.find(head.path()) {
             Err(bad) => (self.within_root(Arc::new(bad)), Vec::new()),
             Ok(None) => (self.fallback(head.path()), Vec::new()),
-            Ok(Some(found)) => match found.leaf.route(method) {
-                Some(&route) => (Rc::clone(&self.targets.routes[route]), found.params),
-                None => {
-                    let allow = found.leaf.allow();
-                    let endpoint: Arc<dyn Endpoint> =
-                        if method == Method::Options { Arc::new(Allowed(allow)) } else { Arc::new(NotAllowed(allow)) };
-                    let neighbour = &self.targets.routes[*found.leaf.first()];
-                    (Rc::new(Target { endpoint, ..Target::clone(neighbour) }), found.params)
-                }
-            },
+            Ok(Some(found)) => (self.of_leaf(found.leaf, method), found.params),
         }
+    }
+
+    /// The route of this method, or what the path says about the methods it has.
+    fn of_leaf(&self, leaf: &Leaf<usize>, method: Method) -> Rc<Target> {
+        if let Some(&route) = leaf.route(method) {
+            return Rc::clone(&self.targets.routes[route]);
+        }
+        let allow = leaf.allow();
+        let endpoint: Arc<dyn Endpoint> =
+            if method == Method::Options { Arc::new(Allowed(allow)) } else { Arc::new(NotAllowed(allow)) };
+        let neighbour = &self.targets.routes[*leaf.first()];
+        Rc::new(Target { endpoint, ..Target::clone(neighbour) })
     }
 
     fn fallback(&self, path: &str) -> Rc<Target> {

@@ -3,6 +3,7 @@
 //! The producer is part of the response's body and runs only while the connection does: when the client leaves, it
 //! is dropped; when the server stops, the stream ends. Nothing is spawned.
 
+use crate::handler::LocalBoxFuture;
 use crate::response::IntoResponse;
 use bytes::{Bytes, BytesMut};
 use engine::{Body, BodyError, Peer, Response, Source, StatusCode};
@@ -162,8 +163,7 @@ impl Sse {
             producer: Some(Box::pin(produce(SseSender(sender)))),
             receiver,
             heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT)),
-            stop: peer
-                .map(|peer| Box::pin(async move { peer.stop.cancelled().await }) as Pin<Box<dyn Future<Output = ()>>>),
+            stop: peer.map(|peer| Box::pin(async move { peer.stop.cancelled().await }) as LocalBoxFuture<'static, ()>),
         })
     }
 }
@@ -191,10 +191,10 @@ impl fmt::Debug for Sse {
 }
 
 struct Stream {
-    producer: Option<Pin<Box<dyn Future<Output = Result<(), SendError>>>>>,
+    producer: Option<LocalBoxFuture<'static, Result<(), SendError>>>,
     receiver: mpsc::Receiver<Bytes>,
     heartbeat: Pin<Box<Sleep>>,
-    stop: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    stop: Option<LocalBoxFuture<'static, ()>>,
 }
 
 impl Source for Stream {

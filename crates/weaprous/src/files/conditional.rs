@@ -11,14 +11,14 @@ pub(crate) struct Validators {
     pub(crate) modified: Option<SystemTime>,
 }
 
-/// The conditional fields of a request, as they came.
+/// The conditional fields of a request, as they came: `If-Match`, `If-Unmodified-Since` and so on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Conditions<'a> {
-    pub(crate) if_match: Option<&'a str>,
-    pub(crate) if_unmodified_since: Option<&'a str>,
-    pub(crate) if_none_match: Option<&'a str>,
-    pub(crate) if_modified_since: Option<&'a str>,
-    pub(crate) if_range: Option<&'a str>,
+    pub(crate) matches: Option<&'a str>,
+    pub(crate) unmodified_since: Option<&'a str>,
+    pub(crate) none_match: Option<&'a str>,
+    pub(crate) modified_since: Option<&'a str>,
+    pub(crate) range: Option<&'a str>,
 }
 
 /// What the preconditions say to a `GET` or `HEAD`.
@@ -35,18 +35,18 @@ pub(crate) enum Verdict {
 impl Conditions<'_> {
     /// Evaluates all but `If-Range` (§13.2.2). A field that cannot be read is passed over.
     pub(crate) fn judge(&self, current: &Validators) -> Verdict {
-        if let Some(tags) = self.if_match {
+        if let Some(tags) = self.matches {
             if !lists(tags, &current.etag, Comparison::Strong) {
                 return Verdict::Failed;
             }
-        } else if self.if_unmodified_since.and_then(date).is_some_and(|since| !is_unchanged(current, since)) {
+        } else if self.unmodified_since.and_then(date).is_some_and(|since| !is_unchanged(current, since)) {
             return Verdict::Failed;
         }
-        if let Some(tags) = self.if_none_match {
+        if let Some(tags) = self.none_match {
             if lists(tags, &current.etag, Comparison::Weak) {
                 return Verdict::NotModified;
             }
-        } else if self.if_modified_since.and_then(date).is_some_and(|since| is_unchanged(current, since)) {
+        } else if self.modified_since.and_then(date).is_some_and(|since| is_unchanged(current, since)) {
             return Verdict::NotModified;
         }
         Verdict::Proceed
@@ -55,7 +55,7 @@ impl Conditions<'_> {
     /// Whether a `Range` counts (§13.1.5): there is no `If-Range`, or it names exactly this state. A date does so only
     /// if the file has been still for a second since: before that, one date may stand for two states.
     pub(crate) fn lets_range(&self, current: &Validators, now: SystemTime) -> bool {
-        let Some(condition) = self.if_range else { return true };
+        let Some(condition) = self.range else { return true };
         let condition = condition.trim();
         if condition.starts_with('"') || condition.starts_with("W/") {
             return condition == current.etag;
@@ -66,6 +66,7 @@ impl Conditions<'_> {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Comparison {
     Strong,
     Weak,
@@ -127,14 +128,14 @@ mod tests {
 
     #[test]
     fn tags_are_compared_as_each_field_wants() {
-        let if_match = |tags| Conditions { if_match: Some(tags), ..Conditions::default() };
+        let if_match = |tags| Conditions { matches: Some(tags), ..Conditions::default() };
         for tags in ["\"a,b\"", "*", "\"x\", \"a,b\"", "\"x\",,\"a,b\""] {
             check(if_match(tags), Verdict::Proceed);
         }
         for tags in ["W/\"a,b\"", "\"x\"", "", "a,b", "\"a", "\"x\" junk \"a,b\""] {
             check(if_match(tags), Verdict::Failed);
         }
-        let if_none_match = |tags| Conditions { if_none_match: Some(tags), ..Conditions::default() };
+        let if_none_match = |tags| Conditions { none_match: Some(tags), ..Conditions::default() };
         for tags in ["\"a,b\"", "W/\"a,b\"", "*", "\"x\", W/\"a,b\""] {
             check(if_none_match(tags), Verdict::NotModified);
         }
@@ -145,12 +146,12 @@ mod tests {
 
     #[test]
     fn dates_are_compared_by_the_second() {
-        let modified = |since| Conditions { if_modified_since: Some(since), ..Conditions::default() };
+        let modified = |since| Conditions { modified_since: Some(since), ..Conditions::default() };
         check(modified(OLDER), Verdict::Proceed);
         check(modified(SAME), Verdict::NotModified);
         check(modified(NEWER), Verdict::NotModified);
         check(modified("yesterday"), Verdict::Proceed);
-        let unmodified = |since| Conditions { if_unmodified_since: Some(since), ..Conditions::default() };
+        let unmodified = |since| Conditions { unmodified_since: Some(since), ..Conditions::default() };
         check(unmodified(OLDER), Verdict::Failed);
         check(unmodified(SAME), Verdict::Proceed);
         check(unmodified("yesterday"), Verdict::Proceed);
@@ -159,18 +160,18 @@ mod tests {
     #[test]
     fn tags_go_before_dates_and_match_before_none_match() {
         let all = Conditions::default();
-        check(Conditions { if_match: Some("\"a,b\""), if_unmodified_since: Some(OLDER), ..all }, Verdict::Proceed);
-        check(Conditions { if_none_match: Some("\"x\""), if_modified_since: Some(NEWER), ..all }, Verdict::Proceed);
-        check(Conditions { if_match: Some("\"x\""), if_none_match: Some("\"a,b\""), ..all }, Verdict::Failed);
-        check(Conditions { if_match: Some("\"a,b\""), if_none_match: Some("\"a,b\""), ..all }, Verdict::NotModified);
-        check(Conditions { if_unmodified_since: Some(OLDER), if_none_match: Some("\"a,b\""), ..all }, Verdict::Failed);
+        check(Conditions { matches: Some("\"a,b\""), unmodified_since: Some(OLDER), ..all }, Verdict::Proceed);
+        check(Conditions { none_match: Some("\"x\""), modified_since: Some(NEWER), ..all }, Verdict::Proceed);
+        check(Conditions { matches: Some("\"x\""), none_match: Some("\"a,b\""), ..all }, Verdict::Failed);
+        check(Conditions { matches: Some("\"a,b\""), none_match: Some("\"a,b\""), ..all }, Verdict::NotModified);
+        check(Conditions { unmodified_since: Some(OLDER), none_match: Some("\"a,b\""), ..all }, Verdict::Failed);
     }
 
     #[test]
     fn a_range_needs_exactly_this_state() {
         let later = current().modified.expect("set above") + Duration::from_secs(10);
         let check = |condition, now, expect| {
-            let conditions = Conditions { if_range: Some(condition), ..Conditions::default() };
+            let conditions = Conditions { range: Some(condition), ..Conditions::default() };
             assert_eq!(conditions.lets_range(&current(), now), expect, "{condition}");
         };
         check("\"a,b\"", later, true);

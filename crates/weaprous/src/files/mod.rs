@@ -292,11 +292,11 @@ impl Found {
 
     fn respond(self, name: &str, request: &Request) -> Response {
         let conditions = Conditions {
-            if_match: request.field("if-match"),
-            if_unmodified_since: request.field("if-unmodified-since"),
-            if_none_match: request.field("if-none-match"),
-            if_modified_since: request.field("if-modified-since"),
-            if_range: request.field("if-range"),
+            matches: request.field("if-match"),
+            unmodified_since: request.field("if-unmodified-since"),
+            none_match: request.field("if-none-match"),
+            modified_since: request.field("if-modified-since"),
+            range: request.field("if-range"),
         };
         match conditions.judge(&self.validators) {
             Verdict::Failed => {
@@ -308,6 +308,10 @@ impl Found {
         let range = request.field("range").filter(|_| request.method() == Method::Get);
         let range = range.filter(|_| conditions.lets_range(&self.validators, SystemTime::now()));
         match range.map_or(Wanted::Whole, |field| range::parse(field, self.len)) {
+            // Said outright, since there is no content to tell the length of an empty file from.
+            Wanted::Whole if request.method() == Method::Head => {
+                self.describe(StatusCode::OK, name).field("content-length", self.len.to_string())
+            }
             Wanted::Whole => self.describe(StatusCode::OK, name).with_body(self.body(0, self.len)),
             Wanted::Part { first, last } => self
                 .describe(StatusCode::PARTIAL_CONTENT, name)
@@ -340,8 +344,7 @@ impl Found {
     fn body(&self, start: u64, len: u64) -> Body {
         match &self.content {
             // The numbers are positions in memory, so they fit.
-            Content::Bytes(bytes) => bytes.slice(start as usize..(start + len) as usize).into(),
-            Content::File(_) if len == 0 => Body::Empty,
+            Content::Bytes(bytes) => Body::Full(bytes.slice(start as usize..(start + len) as usize)),
             Content::File(file) => Body::from_source(FileSource::new(Arc::clone(file), start, len)),
         }
     }

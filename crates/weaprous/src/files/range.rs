@@ -32,6 +32,7 @@ pub(crate) fn parse(field: &str, len: u64) -> Wanted {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Position {
     Absent,
     At(u64),

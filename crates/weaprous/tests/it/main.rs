@@ -1,0 +1,10 @@
+//! Applications behind real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod events;
+mod extracting;
+mod files;
+mod responding;
+mod routing;
+mod sessions;
+mod support;
