@@ -1,4 +1,5 @@
-//! The peer protocol from outside: scenes between two or three nodes, a hostile other side, and the simulator.
+//! The peer protocol from outside: scenes between two or three nodes, a hostile other side, the simulator, and the vectors
+//! of `docs/protocol.md`.
 #![allow(clippy::unwrap_used)]
 
 mod desk;
@@ -8,3 +9,4 @@ mod random;
 mod scenes;
 mod sim;
 mod sim_tests;
+mod vectors;
