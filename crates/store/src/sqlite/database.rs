@@ -63,12 +63,12 @@ impl Database {
 
         let (writes, queue) = mpsc::channel(WRITES_QUEUED_MAX);
         let thread = std::thread::Builder::new().name(format!("{}-writer", schema.kind));
-        let writer = thread.spawn(move || write_all(connection, queue)).map_err(no_thread)?;
+        let committer = thread.spawn(move || write_all(connection, queue)).map_err(no_thread)?;
         let (reads, queue) = mpsc::channel(READS_QUEUED_MAX);
         let mut database = Self {
             writes: Some(writes),
             reads: Some(reads),
-            writer: Some(writer),
+            writer: Some(committer),
             readers: Vec::with_capacity(READERS),
         };
         let queue = Arc::new(Mutex::new(queue));

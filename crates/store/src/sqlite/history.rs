@@ -11,7 +11,10 @@ use super::database::Database;
 use super::open::OpenError;
 use super::{entries, register, schema};
 
-/// A [`History`] in one `SQLite` file (and its `-wal` and `-shm` beside it).
+/// The file's name in its data directory.
+const FILE: &str = "history.db";
+
+/// A [`History`] in one `SQLite` file, `history.db` (and its `-wal` and `-shm` beside it), of a data directory.
 ///
 /// Dropping it finishes the queued writes and closes the file.
 pub struct SqliteHistory {
@@ -19,14 +22,14 @@ pub struct SqliteHistory {
 }
 
 impl SqliteHistory {
-    /// Opens the file, making it (0600) and its directory (0700) if they are missing.
+    /// Opens the history of a data directory, making the directory (0700) and the file (0600) if they are missing.
     ///
     /// Blocks for some milliseconds: a start-up call.
     ///
     /// # Errors
     /// Names the file, what is wrong with it, and what to do.
-    pub fn open(path: impl AsRef<FilePath>) -> Result<Self, OpenError> {
-        let (database, ()) = Database::open(path.as_ref(), &schema::HISTORY, |_| Ok(()))?;
+    pub fn open(directory: impl AsRef<FilePath>) -> Result<Self, OpenError> {
+        let (database, ()) = Database::open(&directory.as_ref().join(FILE), &schema::HISTORY, |_| Ok(()))?;
         Ok(Self { database })
     }
 }

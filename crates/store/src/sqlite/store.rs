@@ -16,7 +16,10 @@ use super::{log, register, schema};
 use crate::leases::Leases;
 use crate::watch::{PositionWatch, advance};
 
-/// A [`Store`] in one `SQLite` file (and its `-wal` and `-shm` beside it).
+/// The file's name in its data directory.
+const FILE: &str = "store.db";
+
+/// A [`Store`] in one `SQLite` file, `store.db` (and its `-wal` and `-shm` beside it), of a data directory.
 ///
 /// Dropping it finishes the queued writes and closes the file.
 pub struct SqliteStore {
@@ -27,14 +30,15 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, making it (0600) and its directory (0700) if they are missing.
+    /// Opens the store of a data directory, making the directory (0700) and the file (0600) if they are missing.
     ///
     /// Blocks for some milliseconds: a start-up call.
     ///
     /// # Errors
     /// Names the file, what is wrong with it, and what to do.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let (database, last_position) = Database::open(path.as_ref(), &schema::STORE, log::last_position)?;
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let (database, last_position) =
+            Database::open(&directory.as_ref().join(FILE), &schema::STORE, log::last_position)?;
         let position = Arc::new(watch::Sender::new(last_position));
         Ok(Self { database, position, leases: Leases::default() })
     }

@@ -35,7 +35,7 @@ pub(crate) fn child(role: &str, path: &Path) -> Command {
 fn writer() {
     let alone = tempfile::tempdir().unwrap();
     let role = std::env::var(ROLE).unwrap_or_else(|_| "count".to_owned());
-    let path = std::env::var(FILE).map_or_else(|_| alone.path().join("store.db"), PathBuf::from);
+    let path = std::env::var(FILE).map_or_else(|_| alone.path().to_owned(), PathBuf::from);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match role.as_str() {
         "append" => runtime.block_on(append_for_ever(&path)),
@@ -104,12 +104,12 @@ fn one_life(role: &str, path: &Path, random: &mut Random) -> Vec<String> {
 #[tokio::test]
 async fn a_killed_store_keeps_what_it_acknowledged_once() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+    let path = directory.path();
     let mut random = Random::new();
     let mut acknowledged = HashSet::new();
     for life in 0..LIVES {
-        acknowledged.extend(one_life("append", &path, &mut random));
-        let store = SqliteStore::open(&path).unwrap();
+        acknowledged.extend(one_life("append", path, &mut random));
+        let store = SqliteStore::open(path).unwrap();
         let all = store.read_all(0, usize::MAX).await.unwrap();
         let ids: HashSet<_> = all.iter().map(|entry| entry.sealed.id().to_string()).collect();
         assert_eq!(ids.len(), all.len(), "life {life}: something is there twice");
@@ -132,12 +132,12 @@ async fn a_killed_store_keeps_what_it_acknowledged_once() {
 #[tokio::test]
 async fn a_killed_history_keeps_what_it_acknowledged_once() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("history.db");
+    let path = directory.path();
     let mut random = Random::new();
     let mut acknowledged = HashSet::new();
     for life in 0..LIVES {
-        acknowledged.extend(one_life("insert", &path, &mut random));
-        let history = SqliteHistory::open(&path).unwrap();
+        acknowledged.extend(one_life("insert", path, &mut random));
+        let history = SqliteHistory::open(path).unwrap();
         let Some((channel, head)) = history.heads().await.unwrap().pop() else { continue };
         let all = history.timeline(&channel, None, usize::MAX).await.unwrap();
         let ids: HashSet<_> = all.iter().map(|entry| entry.sealed.id().to_string()).collect();

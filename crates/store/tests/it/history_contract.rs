@@ -12,7 +12,7 @@ macro_rules! contract {
         mod sqlite {
             $(#[tokio::test] async fn $case() {
                 let directory = tempfile::tempdir().unwrap();
-                let history = store::SqliteHistory::open(directory.path().join("history.db")).unwrap();
+                let history = store::SqliteHistory::open(directory.path()).unwrap();
                 super::$case(&history).await;
             })*
         }

@@ -82,14 +82,14 @@ impl World {
 #[tokio::test]
 async fn sqlite_answers_as_memory_does() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+    let path = directory.path();
     let memory = MemoryStore::new();
-    let mut sqlite = SqliteStore::open(&path).unwrap();
+    let mut sqlite = SqliteStore::open(path).unwrap();
     let mut world = World::new();
     for step in 0..STEPS {
         if step % 100 == 99 {
             drop(sqlite);
-            sqlite = SqliteStore::open(&path).unwrap();
+            sqlite = SqliteStore::open(path).unwrap();
         }
         compare(&mut world, &memory, &sqlite).await;
     }

@@ -14,11 +14,10 @@ fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// The refusal's text, which must name the file or its directory and an option to go on with.
-fn refusal(path: &Path) -> String {
-    let text = SqliteStore::open(path).err().expect("it must be refused").to_string();
-    let directory = path.parent().unwrap().display().to_string();
-    assert!(text.contains(&directory), "{text} does not say where");
+/// The refusal's text, which must name the directory and say how to go on.
+fn refusal(directory: &Path) -> String {
+    let text = SqliteStore::open(directory).err().expect("it must be refused").to_string();
+    assert!(text.contains(&directory.display().to_string()), "{text} does not say where");
     assert!(text.contains("; "), "{text} does not say what to do");
     text
 }
@@ -27,8 +26,7 @@ fn refusal(path: &Path) -> String {
 async fn a_missing_directory_is_made_for_this_user_alone() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("some/where");
-    let path = directory.join("store.db");
-    let store = SqliteStore::open(&path).unwrap();
+    let store = SqliteStore::open(&directory).unwrap();
     store.append(vec![Chain::new(1, "general").say("a")]).await.unwrap();
     assert_eq!(mode(root.path().join("some")), 0o700);
     assert_eq!(mode(&directory), 0o700);
@@ -40,14 +38,13 @@ async fn a_missing_directory_is_made_for_this_user_alone() {
 #[tokio::test]
 async fn what_was_written_is_there_after_opening_again() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
     let mut alice = Chain::new(1, "general");
-    let first = SqliteStore::open(&path).unwrap();
+    let first = SqliteStore::open(directory.path()).unwrap();
     first.append(alice.say_many(3)).await.unwrap();
     first.put("k", b"v".to_vec(), chat::Expect::Any).await.unwrap().unwrap();
     drop(first);
     assert!(!directory.path().join("store.db-wal").exists(), "closing moves the log into the file");
-    let second = SqliteStore::open(&path).unwrap();
+    let second = SqliteStore::open(directory.path()).unwrap();
     assert_eq!(second.last(alice.channel()).await.unwrap(), 3);
     assert_eq!(second.get("k").await.unwrap().unwrap().value, b"v");
     let mut watch = second.watch();
@@ -59,9 +56,9 @@ async fn what_was_written_is_there_after_opening_again() {
 fn a_file_that_others_can_read_is_tightened() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
-    drop(SqliteStore::open(&path).unwrap());
+    drop(SqliteStore::open(directory.path()).unwrap());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    drop(SqliteStore::open(&path).unwrap());
+    drop(SqliteStore::open(directory.path()).unwrap());
     assert_eq!(mode(&path), 0o600);
 }
 
@@ -69,22 +66,21 @@ fn a_file_that_others_can_read_is_tightened() {
 fn a_file_in_place_of_the_directory_is_refused() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("data"), "").unwrap();
-    let path = root.path().join("data/store.db");
-    assert!(refusal(&path).contains("cannot create the data directory"));
+    assert!(refusal(&root.path().join("data")).contains("cannot create the data directory"));
 }
 
 #[test]
 fn a_directory_in_place_of_the_file_is_refused() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("store.db")).unwrap();
-    assert!(refusal(&root.path().join("store.db")).contains("not a regular file"));
+    assert!(refusal(root.path()).contains("not a regular file"));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_where_nobody_may_write_is_refused() {
-    assert!(refusal(Path::new("/proc/weaprous/store.db")).contains("cannot create the data directory"));
-    assert!(refusal(Path::new("/proc/store.db")).contains("for reading and writing"));
+    assert!(refusal(Path::new("/proc/weaprous")).contains("cannot create the data directory"));
+    assert!(refusal(Path::new("/proc")).contains("for reading and writing"));
 }
 
 #[test]
@@ -93,7 +89,7 @@ fn garbage_is_refused_and_left_alone() {
     let path = directory.path().join("store.db");
     let garbage = b"not a database at all, but quite long enough to look like one. ".repeat(40);
     fs::write(&path, &garbage).unwrap();
-    assert!(refusal(&path).contains("not a store of weaprous"));
+    assert!(refusal(directory.path()).contains("not a store of weaprous"));
     assert_eq!(fs::read(&path).unwrap(), garbage);
 }
 
@@ -103,18 +99,19 @@ fn another_programs_database_is_refused_and_left_alone() {
     let path = directory.path().join("store.db");
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let before = fs::read(&path).unwrap();
-    assert!(refusal(&path).contains("another program's database"));
+    assert!(refusal(directory.path()).contains("another program's database"));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]
 fn a_history_is_no_store_and_a_store_no_history() {
-    let directory = tempfile::tempdir().unwrap();
-    let (store, history) = (directory.path().join("store.db"), directory.path().join("history.db"));
-    drop(SqliteStore::open(&store).unwrap());
-    drop(SqliteHistory::open(&history).unwrap());
-    assert!(refusal(&history).contains("it is a history"));
-    let refused = SqliteHistory::open(&store).err().unwrap();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(SqliteStore::open(one.path()).unwrap());
+    drop(SqliteHistory::open(other.path()).unwrap());
+    fs::rename(one.path().join("store.db"), one.path().join("history.db")).unwrap();
+    fs::rename(other.path().join("history.db"), other.path().join("store.db")).unwrap();
+    assert!(refusal(other.path()).contains("it is a history"));
+    let refused = SqliteHistory::open(one.path()).err().unwrap();
     assert!(matches!(refused, OpenError::Foreign { kind: "history", .. }), "{refused}");
 }
 
@@ -122,11 +119,11 @@ fn a_history_is_no_store_and_a_store_no_history() {
 fn a_newer_schema_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
-    drop(SqliteStore::open(&path).unwrap());
+    drop(SqliteStore::open(directory.path()).unwrap());
     let raw = Connection::open(&path).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
-    let text = refusal(&path);
+    let text = refusal(directory.path());
     assert!(text.contains("schema 99") && text.contains("run that version"), "{text}");
     let raw = Connection::open(&path).unwrap();
     let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
@@ -137,14 +134,14 @@ fn a_newer_schema_is_refused_and_left_alone() {
 async fn a_damaged_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
-    let store = SqliteStore::open(&path).unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
     store.append(Chain::new(1, "general").say_many(300)).await.unwrap();
     drop(store);
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 8192].fill(0xA5);
     fs::write(&path, bytes).unwrap();
-    let text = refusal(&path);
+    let text = refusal(directory.path());
     assert!(text.contains("damaged") && text.contains("backup"), "{text}");
 }
 
@@ -154,14 +151,14 @@ fn a_file_that_another_process_keeps_locked_is_refused() {
     let path = directory.path().join("store.db");
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
-    assert!(refusal(&path).contains("locked by another process"));
+    assert!(refusal(directory.path()).contains("locked by another process"));
 }
 
 #[tokio::test]
 async fn damage_found_later_is_an_error_and_not_an_answer() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.db");
-    let history = SqliteHistory::open(&path).unwrap();
+    let history = SqliteHistory::open(directory.path()).unwrap();
     let mut alice = Chain::new(1, "general");
     let arrival = chat::Arrival { sealed: alice.say("a"), path: chat::Path::Own, received_at_ms: 0 };
     history.insert(vec![arrival]).await.unwrap().remove(0).unwrap();

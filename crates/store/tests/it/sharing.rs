@@ -30,11 +30,11 @@ pub(crate) async fn count_up(path: &Path) {
 #[tokio::test]
 async fn two_processes_count_without_losing_one() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
-    let mut other = child("count", &path).spawn().unwrap();
-    count_up(&path).await;
+    let path = directory.path();
+    let mut other = child("count", path).spawn().unwrap();
+    count_up(path).await;
     assert!(other.wait().unwrap().success());
-    let store = SqliteStore::open(&path).unwrap();
+    let store = SqliteStore::open(path).unwrap();
     let found = store.get("counter").await.unwrap().unwrap();
     assert_eq!(found.value, (2 * INCREMENTS).to_be_bytes());
     assert_eq!(found.version, u64::from(2 * INCREMENTS));
@@ -43,8 +43,8 @@ async fn two_processes_count_without_losing_one() {
 #[tokio::test]
 async fn two_openers_append_to_one_dense_log() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
-    let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
+    let path = directory.path();
+    let (one, other) = (SqliteStore::open(path).unwrap(), SqliteStore::open(path).unwrap());
     let (mut alice, mut bob) = (Chain::new(1, "general"), Chain::new(2, "general"));
     for _ in 0..50 {
         let (mine, theirs) = tokio::join!(one.append(alice.say_many(2)), other.append(bob.say_many(2)));

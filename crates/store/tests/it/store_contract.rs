@@ -14,7 +14,7 @@ macro_rules! contract {
         mod sqlite {
             $(#[tokio::test] async fn $case() {
                 let directory = tempfile::tempdir().unwrap();
-                let store = store::SqliteStore::open(directory.path().join("store.db")).unwrap();
+                let store = store::SqliteStore::open(directory.path()).unwrap();
                 super::$case(&store).await;
             })*
         }
