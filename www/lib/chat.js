@@ -275,7 +275,7 @@ export class Chat extends EventTarget {
     channel.view.read_seq = last;
     this.#recount(channel);
     clearTimeout(channel.readTimer);
-    channel.readTimer = window.setTimeout(() => this.#sendRead(channel), READ_MS);
+    channel.readTimer = setTimeout(() => this.#sendRead(channel), READ_MS);
     this.#emit('channels');
   }
 
@@ -324,7 +324,7 @@ export class Chat extends EventTarget {
 
   #refreshSoon() {
     if (this.#refreshTimer !== 0) return;
-    this.#refreshTimer = window.setTimeout(() => {
+    this.#refreshTimer = setTimeout(() => {
       this.#refreshTimer = 0;
       this.#refresh().catch((error) => this.#trouble(error));
     }, REFRESH_MS);
@@ -417,7 +417,7 @@ export class Chat extends EventTarget {
       }
     } catch {
       channel.failed = true;
-      window.setTimeout(() => this.#heal(channel), GAP_RETRY_MS);
+      setTimeout(() => this.#heal(channel), GAP_RETRY_MS);
     } finally {
       channel.healing = false;
     }
@@ -504,7 +504,7 @@ export class Chat extends EventTarget {
   /** @param {Channel} channel */
   #healSoon(channel) {
     clearTimeout(this.#healTimer);
-    this.#healTimer = window.setTimeout(() => this.#heal(channel), GAP_PATIENCE_MS);
+    this.#healTimer = setTimeout(() => this.#heal(channel), GAP_PATIENCE_MS);
   }
 
   /**

@@ -17,6 +17,15 @@ export function clockTime(ms) {
   return time.format(dateOf(ms));
 }
 
+/**
+ * As {@link clockTime} without the half of the day, where there is little room.
+ * @param {number} ms
+ */
+export function shortTime(ms) {
+  const parts = time.formatToParts(dateOf(ms)).filter((part) => part.type !== 'dayPeriod');
+  return parts.map((part) => part.value).join('').trim();
+}
+
 /** @param {number} ms */
 export function fullTime(ms) {
   return moment.format(dateOf(ms));

@@ -6,8 +6,6 @@
 /** @typedef {Node | string | number | null | undefined | false} Child */
 /** @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Attributes */
 
-const SVG = 'http://www.w3.org/2000/svg';
-
 /**
  * An element with attributes, listeners (`onclick: …`) and children. `true` sets an empty attribute; `false`, `null`
  * and `undefined` set none.
@@ -25,20 +23,6 @@ export function h(tag, attributes = {}, ...children) {
   }
   element.append(...nodes(children));
   return element;
-}
-
-/**
- * An icon of the sprite, hidden from assistive technology: what it means stands in words beside it or in a label.
- * @param {string} name
- */
-export function icon(name) {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('class', 'icon');
-  svg.setAttribute('aria-hidden', 'true');
-  const use = document.createElementNS(SVG, 'use');
-  use.setAttribute('href', `/static/images/icons.svg#${name}`);
-  svg.append(use);
-  return svg;
 }
 
 /**

@@ -89,7 +89,7 @@ export class Live {
   #open() {
     const source = new EventSource(`/api/v1/events?since=${this.#since}`);
     this.#source = source;
-    this.#readyTimer = window.setTimeout(() => this.#lost(source), READY_TIMEOUT_MS);
+    this.#readyTimer = setTimeout(() => this.#lost(source), READY_TIMEOUT_MS);
     source.addEventListener('ready', (event) => this.#ready(parse(event).position));
     source.addEventListener('message', (event) => {
       this.#advance(Number(event.lastEventId));
@@ -124,14 +124,14 @@ export class Live {
   #lost(source) {
     if (this.#stopped || source !== this.#source) return;
     this.#close();
-    this.#retryTimer = window.setTimeout(() => this.#open(), this.#backoff.next());
+    this.#retryTimer = setTimeout(() => this.#open(), this.#backoff.next());
     if (this.#state === 'live') this.#enter('connecting');
     if (this.#backoff.tries >= STREAM_TRIES_MAX && this.#pollTimer === 0) this.#poll();
   }
 
   async #poll() {
     clearTimeout(this.#pollTimer);
-    this.#pollTimer = window.setTimeout(() => this.#poll(), POLL_MS);
+    this.#pollTimer = setTimeout(() => this.#poll(), POLL_MS);
     try {
       await this.#catchUp();
       if (this.#pollTimer !== 0) this.#enter('polling');

@@ -191,7 +191,7 @@ export class Outbox {
     } else {
       clearTimeout(this.#timer);
       const wait = Math.max(this.#backoff.next(), error.retryAfterMs);
-      this.#timer = window.setTimeout(() => this.flush(), wait);
+      this.#timer = setTimeout(() => this.flush(), wait);
     }
     this.#wires.changed(entry.channel);
     return !passing;

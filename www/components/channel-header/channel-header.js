@@ -2,7 +2,8 @@
  * The heading of the open channel: what it is, and what can be done with it.
  * @module
  */
-import { emit, fill, h, icon } from '../../lib/dom.js';
+import { emit, fill, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 import { isDirect } from '../../lib/names.js';
 
 /** @typedef {import('../../types/chat.d.ts').ChannelEntry} ChannelEntry */
@@ -40,7 +41,7 @@ export class ChannelHeader extends HTMLElement {
   }
 
   /**
-   * @param {string} symbol
+   * @param {import('../../lib/icons.js').IconName} symbol
    * @param {string} label
    * @param {'invite' | 'leave'} name
    */

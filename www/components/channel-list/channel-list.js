@@ -3,7 +3,8 @@
  * that the browser's back button and new tabs work.
  * @module
  */
-import { children, emit, fill, h, icon } from '../../lib/dom.js';
+import { children, emit, fill, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 import { fragment, isDirect } from '../../lib/names.js';
 import { UNREAD_MAX } from '../../lib/chat.js';
 

@@ -2,7 +2,8 @@
  * Says when news cannot arrive as they should, and what happens meanwhile. Silent while all is well.
  * @module
  */
-import { emit, fill, h, icon } from '../../lib/dom.js';
+import { emit, fill, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 
 /** @typedef {import('../../types/chat.d.ts').Connection} Connection */
 
@@ -25,7 +26,7 @@ export class ConnectionBanner extends HTMLElement {
     clearTimeout(this.#timer);
     const patience = connection === 'connecting' ? PATIENCE_MS : 0;
     if (patience === 0) this.#draw(connection, next);
-    else this.#timer = window.setTimeout(() => this.#draw(connection, next), patience);
+    else this.#timer = setTimeout(() => this.#draw(connection, next), patience);
   }
 
   /**

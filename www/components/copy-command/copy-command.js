@@ -2,7 +2,8 @@
  * A command for the terminal with a button that copies it.
  * @module
  */
-import { fill, h, icon } from '../../lib/dom.js';
+import { fill, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 
 /** How long the button says that it copied. */
 const THANKS_MS = 2_000;
@@ -19,7 +20,8 @@ export class CopyCommand extends HTMLElement {
 
   /** @param {string} command */
   show(command) {
-    this.#code.textContent = command;
+    // each option with its value stays on one line
+    fill(this.#code, ...command.split(/(?= --)/u).map((part) => h('span', {}, part)));
   }
 
   #offer() {

@@ -2,7 +2,8 @@
  * Where one writes. Enter sends, Shift+Enter begins a new line; what is typed stays with its channel until it is sent.
  * @module
  */
-import { emit, fill, h, icon } from '../../lib/dom.js';
+import { emit, fill, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 
 /** Longest text that the server takes, in bytes of UTF-8. */
 export const TEXT_BYTES_MAX = 16 * 1024;

@@ -3,7 +3,8 @@
  * for older messages as one nears the top.
  * @module
  */
-import { children, emit, fill, h, icon } from '../../lib/dom.js';
+import { children, emit, fill, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 import { buildRow, signRow } from './row.js';
 
 /** @typedef {import('../../types/chat.d.ts').LogView} LogView */

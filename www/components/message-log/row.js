@@ -2,8 +2,9 @@
  * One line of the message list as an element.
  * @module
  */
-import { clockTime, fullTime, isoTime } from '../../lib/dates.js';
-import { emit, h, icon } from '../../lib/dom.js';
+import { clockTime, fullTime, isoTime, shortTime } from '../../lib/dates.js';
+import { emit, h } from '../../lib/dom.js';
+import { icon } from '../../lib/icons.js';
 import { plainLine, textNodes } from '../../lib/text.js';
 
 /** @typedef {import('../../types/api.d.ts').MessageView} MessageView */
@@ -102,7 +103,7 @@ function message(of, grouped, mine) {
   return h(
     'li',
     { class: `message${grouped ? ' grouped' : ''}${mine ? ' mine' : ''}`, 'data-seq': of.seq },
-    grouped ? time(of.sent_at_ms, 'gutter') : avatar(of.author),
+    grouped ? time(of.sent_at_ms, 'gutter', shortTime) : avatar(of.author),
     grouped ? h('span', { class: 'visually-hidden' }, `${of.author}: `) : head(of.author, of.sent_at_ms, of.hosted),
     h('div', { class: 'text', dir: 'auto' }, ...textNodes(of.text ?? '')),
     mine && stored,
@@ -150,9 +151,10 @@ function head(author, sentAtMs, hosted) {
 /**
  * @param {number} ms
  * @param {string} [className]
+ * @param {(ms: number) => string} [words]
  */
-function time(ms, className = '') {
-  return h('time', { class: className, datetime: isoTime(ms), title: fullTime(ms) }, clockTime(ms));
+function time(ms, className = '', words = clockTime) {
+  return h('time', { class: className, datetime: isoTime(ms), title: fullTime(ms) }, words(ms));
 }
 
 /** @param {string} author */
@@ -165,7 +167,7 @@ function avatar(author) {
  * @param {string} name
  */
 function hue(name) {
-  let hash = 0;
-  for (const character of name) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 65_521;
-  return hash % HUES;
+  let hash = 0x811c9dc5; // FNV-1a
+  for (const character of name) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
+  return ((hash ^ (hash >>> 15)) >>> 0) % HUES;
 }
