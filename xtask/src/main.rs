@@ -7,8 +7,19 @@ mod shell;
 mod tidy;
 
 use anyhow::{Result, bail};
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     shell::enter_root()?;
     match args.first().map(String::as_str) {

@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<()> {
         sources(&path, &text, &mut breaches);
         links(&path, &text, &mut breaches);
     }
+    shown_example(&mut breaches)?;
     for breach in &breaches {
         println!("{breach}");
     }
@@ -138,6 +139,16 @@ fn words(path: &str, number: usize, line: &str, breaches: &mut Vec<String>) {
             breaches.push(format!("{path}:{number}: a pure crate names `{word}`"));
         }
     }
+}
+
+/// The example in the README is the file that compiles, not a copy that has gone its own way.
+fn shown_example(breaches: &mut Vec<String>) -> Result<()> {
+    let example = std::fs::read_to_string("crates/weaprous/examples/hello.rs").context("the README shows hello.rs")?;
+    let readme = std::fs::read_to_string("README.md").context("there is a README")?;
+    if !readme.contains(example.trim()) {
+        breaches.push("README.md: the example differs from crates/weaprous/examples/hello.rs".to_owned());
+    }
+    Ok(())
 }
 
 /// Relative links in Markdown lead to a file that is there.
