@@ -148,12 +148,14 @@ impl Worker {
             upstream.requests.up();
             match self.attempt(errand, upstream).await? {
                 Ok(answer) => {
-                    self.note_success(upstream);
+                    if upstream.health.succeeded() {
+                        tracing::info!(upstream = %upstream.address, "upstream is back");
+                    }
                     return Ok(Answered { upstream: Arc::clone(upstream), answer });
                 }
                 Err(error) => {
                     self.note_failure(upstream, &error);
-                    if !retry::may_try_again(&error, errand.head.method(), &errand.content, &tried) {
+                    if !retry::may_try_again(&error, &errand.content, &tried) {
                         return Err(failed(place, Some(&error)));
                     }
                     last = Some(error);
@@ -247,12 +249,6 @@ impl Worker {
         }))
     }
 
-    fn note_success(&self, upstream: &Upstream) {
-        if upstream.health.succeeded() {
-            tracing::info!(upstream = %upstream.address, "upstream is back");
-        }
-    }
-
     fn note_failure(&self, upstream: &Upstream, error: &ClientError) {
         if matches!(error.kind, ClientErrorKind::Body(_)) {
             return; // the client's fault, not the upstream's
@@ -308,42 +304,48 @@ fn unfit(place: &Place, upstream: &Upstream, problem: &str) -> Page {
     Page::new(StatusCode::BAD_GATEWAY, detail)
 }
 
-/// The page for a request that no upstream answered.
+/// The page for a request that no upstream answered; `error` is that of the last attempt.
 fn failed(place: &Place, error: Option<&ClientError>) -> Page {
     let label = &place.label;
     let Some(error) = error else {
         return Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("No upstream is left for {label}."));
     };
-    let upstream = error.addr;
+    if error.is_connect() {
+        return unreachable(place, error);
+    }
+    let who = format!("The upstream {} of {label}", error.addr);
     match &error.kind {
         ClientErrorKind::Body(error) => body_failed(error),
-        ClientErrorKind::TimedOut if !error.is_connect() => Page::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            format!("The upstream {upstream} of {label} did not answer in time."),
-        ),
-        kind if error.is_connect() => {
-            let what = match kind {
-                ClientErrorKind::Refused => "refused the connection",
-                ClientErrorKind::TimedOut => "did not accept a connection in time",
-                _ => "cannot be reached",
-            };
-            let others = place.upstreams.iter().any(|other| other.address != upstream);
-            let all = if others { ", and so did every other one" } else { "" };
-            Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("The upstream {upstream} of {label} {what}{all}."))
-                .hint("The program behind it may be starting or stopped. Try again in a moment.")
+        ClientErrorKind::TimedOut => Page::new(StatusCode::GATEWAY_TIMEOUT, format!("{who} did not answer in time.")),
+        ClientErrorKind::Protocol(problem) => {
+            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response: {problem}."))
         }
-        ClientErrorKind::Protocol(problem) => Page::new(
-            StatusCode::BAD_GATEWAY,
-            format!("The upstream {upstream} of {label} sent no valid response: {problem}."),
-        ),
+        ClientErrorKind::Unasked => {
+            Page::new(StatusCode::BAD_GATEWAY, format!("{who} switched to a protocol that was not asked for."))
+        }
         ClientErrorKind::Request(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("The request cannot be passed on to {upstream}: {problem}."))
+            Page::new(StatusCode::BAD_GATEWAY, format!("The request cannot be sent on to {}: {problem}.", error.addr))
+        }
+        ClientErrorKind::Closed => {
+            Page::new(StatusCode::BAD_GATEWAY, format!("{who} closed the connection before it answered."))
         }
         _ => Page::new(
             StatusCode::BAD_GATEWAY,
-            format!("The upstream {upstream} of {label} closed the connection before it answered."),
+            format!("The connection to the upstream {} of {label} failed.", error.addr),
         ),
     }
+}
+
+fn unreachable(place: &Place, error: &ClientError) -> Page {
+    let what = match error.kind {
+        ClientErrorKind::Refused => "refused the connection",
+        ClientErrorKind::TimedOut => "did not accept a connection in time",
+        _ => "cannot be reached",
+    };
+    let has_others = place.upstreams.iter().any(|other| other.address != error.addr);
+    let all = if has_others { ", and none of the others can be reached either" } else { "" };
+    Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("The upstream {} of {} {what}{all}.", error.addr, place.label))
+        .hint("The program behind it may be starting or stopped. Try again in a moment.")
 }
 
 /// A response's content on its way back. An event stream ends when the proxy stops: it would never end

@@ -10,9 +10,9 @@ use engine::Stop;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep_until};
 
-/// Silence in both directions after which a tunnel is closed: both sides are long gone. WebSockets and
-/// peer links send something every minute at least.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Silence in both directions after which a tunnel is closed: both sides are long gone. A program that
+/// keeps a tunnel open sends something every minute at least.
+const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Bytes in flight per direction.
 const BUFFER_BYTES: usize = 16 * 1024;

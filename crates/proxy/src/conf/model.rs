@@ -8,7 +8,7 @@ pub(super) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
 /// How long a backend may take to begin its answer when nothing else is said.
 /// Longer than the tracker holds a long poll or a relay request open.
-pub(super) const RESPONSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+pub(super) const RESPONSE_TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
 
 /// One `host` block.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -158,11 +158,11 @@ impl<'a> Parser<'a> {
                 _ => self.directive(&mut block, IN_HOST),
             }
         }
-        self.finish_host(at, names, block, locations)
+        Some(self.finish_host(at, names, block, locations))
     }
 
     /// Lets the locations inherit, and insists that every one knows where to send a request.
-    fn finish_host(&mut self, at: usize, names: Vec<HostPattern>, block: Block, raw: Vec<RawLocation>) -> Option<Host> {
+    fn finish_host(&mut self, at: usize, names: Vec<HostPattern>, block: Block, raw: Vec<RawLocation>) -> Host {
         const HINT: &str = "add `proxy_pass http://127.0.0.1:9000;` inside the block";
         if !block.passes && raw.is_empty() {
             self.note(Flaw::new(at, "a `host` block with a `proxy_pass`", "one without").hint(HINT));
@@ -179,7 +179,7 @@ impl<'a> Parser<'a> {
             }
         }
         let root = block.pass();
-        Some(Host { names, root, locations })
+        Host { names, root, locations }
     }
 
     fn host_names(&mut self, known: &mut Vec<(HostPattern, usize)>) -> Vec<HostPattern> {

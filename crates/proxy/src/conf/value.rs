@@ -10,7 +10,7 @@ use super::{HostPattern, Part, Policy, Template, Variable};
 const HOST_BYTES_MAX: usize = 253;
 
 /// Longest timeout that makes sense.
-const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+const TIMEOUT_MAX: Duration = Duration::from_hours(1);
 
 /// Fields that belong to one connection or to framing; the proxy and the engine write them.
 const OWN_FIELDS: [&str; 9] =
@@ -133,7 +133,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     let duration = match unit {
         "ms" => Duration::from_millis(number.into()),
         "s" | "" => Duration::from_secs(number.into()),
-        "m" => Duration::from_secs(u64::from(number) * 60),
+        "m" => Duration::from_mins(number.into()),
         _ => return None,
     };
     (!duration.is_zero() && duration <= TIMEOUT_MAX).then_some(duration)

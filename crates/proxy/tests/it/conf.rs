@@ -93,7 +93,7 @@ fn a_location_inherits_what_it_does_not_say() {
     let names: Vec<_> = own.set_headers.iter().map(|header| (header.name.as_str(), header.value.is_empty())).collect();
     assert_eq!(names, [("x-a", true), ("X-B", false)]);
     assert_eq!(&host.locations[1].pass, host.root.as_ref().unwrap());
-    assert_eq!(host.locations[1].pass.response_timeout, Duration::from_secs(120));
+    assert_eq!(host.locations[1].pass.response_timeout, Duration::from_mins(2));
     assert_eq!(
         host.locations[1].pass.set_headers[0].value.parts,
         [
@@ -208,7 +208,7 @@ fn missing_punctuation_is_looked_for_where_it_belongs() {
 }
 
 #[test]
-fn values_that_are_none() {
+fn backends_that_are_none() {
     let backend = "an address like `http://127.0.0.1:9000`";
     for (value, hint) in [
         ("127.0.0.1:9000", "begins with `http://`"),
@@ -224,6 +224,10 @@ fn values_that_are_none() {
         let text = format!("host a {{\n  proxy_pass {value};\n  proxy_pass http://1.2.3.4:5;\n}}");
         check(&text, &[(&format!("p.conf:2:14: expected {backend}, found `{value}`"), hint)]);
     }
+}
+
+#[test]
+fn host_names_that_are_none() {
     for (value, hint) in [
         ("http://a", "leave out the scheme"),
         ("a:0", "1 to 65535"),
@@ -237,6 +241,10 @@ fn values_that_are_none() {
         let line = format!("p.conf:1:6: expected a host name like \"localhost:8080\", or `default`, found `{value}`");
         check(&text, &[(&line, hint)]);
     }
+}
+
+#[test]
+fn other_values_that_are_none() {
     for (line, column, expect, hint) in [
         ("dist_policy random;", 13, "a policy: `round-robin`, found `random`", ""),
         ("dist_policy round_robin;", 13, "a policy: `round-robin`, found `round_robin`", "did you mean"),

@@ -3,3 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod conf;
+mod failure;
+mod fields;
+mod framing;
+mod harness;
+mod routing;
+mod streaming;
+mod upgrade;
