@@ -163,8 +163,16 @@ impl Sse {
             producer: Some(Box::pin(produce(SseSender(sender)))),
             receiver,
             heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT)),
+            heartbeat_every: HEARTBEAT,
             stop: peer.map(|peer| Box::pin(async move { peer.stop.cancelled().await }) as LocalBoxFuture<'static, ()>),
         })
+    }
+
+    /// Sends a comment after this much silence, instead of [`HEARTBEAT`].
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.0.heartbeat_every = every;
+        self.0.heartbeat.as_mut().reset(Instant::now() + every);
+        self
     }
 }
 
@@ -194,6 +202,7 @@ struct Stream {
     producer: Option<LocalBoxFuture<'static, Result<(), SendError>>>,
     receiver: mpsc::Receiver<Bytes>,
     heartbeat: Pin<Box<Sleep>>,
+    heartbeat_every: Duration,
     stop: Option<LocalBoxFuture<'static, ()>>,
 }
 
@@ -212,7 +221,7 @@ impl Source for Stream {
         }
         match self.poll_events(cx) {
             Poll::Ready(Some(chunk)) => {
-                self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+                self.heartbeat.as_mut().reset(Instant::now() + self.heartbeat_every);
                 Poll::Ready(Some(Ok(chunk)))
             }
             Poll::Ready(None) => Poll::Ready(None),
@@ -243,7 +252,7 @@ impl Stream {
         if self.heartbeat.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+        self.heartbeat.as_mut().reset(Instant::now() + self.heartbeat_every);
         // The new deadline must be polled once to be waited for.
         if self.heartbeat.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();

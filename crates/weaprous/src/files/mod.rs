@@ -28,12 +28,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What a folder's address shows.
 const INDEX: &str = "index.html";
 /// Largest file [`Files::read`] reads whole.
 pub const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Longer than any tick of a kernel's clock for files; those are 1 to 10 ms.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// A file that was compiled into the binary.
 #[derive(Debug, Clone, Copy)]
@@ -277,10 +280,15 @@ impl Embedded {
 
 impl Found {
     /// The tag is made of everything the system changes with the content: the time of the last change of status
-    /// cannot be set back.
+    /// cannot be set back. A file that changed just now may change again within the same tick of that clock, so its
+    /// tag is of this moment and matches nothing later.
     fn from_file(file: File, metadata: &Metadata) -> Self {
-        let etag =
-            format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec());
+        let changed = Duration::new(metadata.ctime().unsigned_abs(), metadata.ctime_nsec() as u32);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let is_settled = now.checked_sub(changed).is_some_and(|age| age >= SETTLED);
+        let moment = if is_settled { String::new() } else { format!("-{:x}", now.as_nanos()) };
+        let (inode, len, changed) = (metadata.ino(), metadata.len(), changed.as_nanos());
+        let etag = format!("\"{inode:x}-{len:x}-{changed:x}{moment}\"");
         Self {
             content: Content::File(Arc::new(file)),
             len: metadata.len(),

@@ -71,7 +71,7 @@ fn endless(is_silent: bool) -> (App, Arc<Notify>) {
             let _dropped = dropped;
             sender.send(Event::new().data("first")).await?;
             if is_silent {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             loop {
                 sender.send(Event::new().data("more")).await?;
@@ -87,6 +87,24 @@ fn wait(gone: &Notify) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let waited = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), gone.notified()).await });
     waited.expect("the producer is dropped in time");
+}
+
+#[test]
+fn silence_is_filled_with_comments() {
+    let app = App::new().route("/", [GET], async || {
+        Sse::new(|sender| async move {
+            sender.send(Event::new().data("first")).await?;
+            std::future::pending().await
+        })
+        .heartbeat(Duration::from_millis(5))
+    });
+    let server = serve(app);
+    let mut client = connect(&server);
+    client.send(request("GET", "/", &[], ""));
+    client.read_until(b"data: first\n\n");
+    for _ in 0..3 {
+        client.read_until(b":\n\n");
+    }
 }
 
 #[test]
