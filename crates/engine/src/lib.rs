@@ -16,15 +16,17 @@
 //! ```
 
 mod body;
+mod buffers;
 mod client;
 mod message;
 mod server;
 mod service;
 mod settings;
 mod upgraded;
+mod wire;
 
 pub use body::{Body, BodyError, BodySender, BodyStream, Gone, Source};
-pub use client::{Answer, Client, ClientError, ClientErrorKind, ClientSettings, OutgoingRequest, Stage};
+pub use client::{Answer, Client, ClientError, ClientErrorKind, ClientSettings, Failed, OutgoingRequest, Stage};
 pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,

@@ -10,7 +10,7 @@ const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time without the client taking a byte of the response.
 const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest silence between two requests; browsers close earlier themselves.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Slowest transfer, either way, in bytes per second waited, after [`RATE_GRACE`]: slower than any modem.
 const RATE_MIN: u64 = 240;
 /// How long a transfer may be waited for before its rate counts.

@@ -63,6 +63,9 @@ pub enum ClientErrorKind {
     /// The request's own content failed while it was sent.
     #[error("request content failed: {0}")]
     Body(#[source] crate::BodyError),
+    /// The server switched to a protocol that nobody asked for.
+    #[error("protocol switched without being asked")]
+    Unasked,
     /// The socket failed.
     #[error("{0}")]
     Io(#[source] io::Error),

@@ -1,21 +1,35 @@
 //! The client: requests to other servers over connections that are kept for the next one.
+//!
+//! Nothing runs in the background: a response's body drives its connection when it is read, and
+//! expired connections are closed when the pool is used next.
 
+mod deadline;
+mod download;
 mod error;
+mod link;
+mod pool;
 
 pub use error::{ClientError, ClientErrorKind, Stage};
 
+use crate::buffers::Buffers;
 use crate::{Body, Fields, Method, ResponseHead, Upgraded};
 use http1::Limits;
+use link::{Failure, Link};
+use pool::Pool;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+use std::{fmt, io};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Time for a TCP connection; a reachable machine answers within a few round trips.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time from the sent request to the head of its response.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest silence inside a response body. SSE heartbeats come more often.
-const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Longest time without the server taking a byte of the request.
 const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an unused connection is kept. Shorter than most servers', so that few are found closed.
@@ -80,15 +94,37 @@ pub enum Answer {
 
 /// Sends requests and keeps connections for later ones. Clones share the pool; it stays on its
 /// thread and needs nothing but a Tokio runtime.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
+    shared: Rc<Shared>,
+}
+
+/// What all clones of a client, and the bodies of its responses, have in common.
+struct Shared {
     settings: Rc<ClientSettings>,
+    buffers: Rc<Buffers>,
+    pool: RefCell<Pool>,
+}
+
+/// A request that got no response, and the request itself where nothing of it can have had an effect.
+#[derive(Debug)]
+pub struct Failed {
+    /// What went wrong.
+    pub error: ClientError,
+    /// The request, ready to be sent elsewhere; `None` where repeating it could do harm.
+    pub request: Option<OutgoingRequest>,
 }
 
 impl Client {
     /// A client with an empty pool.
     pub fn new(settings: ClientSettings) -> Self {
-        Self { settings: Rc::new(settings) }
+        Self {
+            shared: Rc::new(Shared {
+                settings: Rc::new(settings),
+                buffers: Rc::new(Buffers::default()),
+                pool: RefCell::default(),
+            }),
+        }
     }
 
     /// Sends one request and returns when the head of its final response is there; the body follows
@@ -96,17 +132,135 @@ impl Client {
     /// the request can be repeated.
     ///
     /// Dropping the future, or the body before its end, closes the connection.
-    pub async fn send(
+    ///
+    /// # Errors
+    /// No response came; [`ClientError::can_retry`] says whether another server may be asked.
+    pub async fn send(&self, addr: SocketAddr, request: OutgoingRequest) -> Result<(ResponseHead, Body), ClientError> {
+        self.send_or_return(addr, request).await.map_err(|failed| failed.error)
+    }
+
+    /// As [`Client::send`], but gives the request back where it may be sent to another server.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_or_return(
         &self,
-        _addr: SocketAddr,
-        _request: OutgoingRequest,
-    ) -> Result<(ResponseHead, Body), ClientError> {
-        let _ = self.settings.pool_idle_max;
-        todo!()
+        addr: SocketAddr,
+        mut request: OutgoingRequest,
+    ) -> Result<(ResponseHead, Body), Failed> {
+        request.fields.remove("upgrade");
+        match self.exchange(addr, &mut request, Fresh::No).await {
+            Ok((head, _)) if head.is_switching() => {
+                let kind = ClientErrorKind::Unasked;
+                Err(Failed { error: ClientError { addr, stage: Stage::Head, kind, can_retry: false }, request: None })
+            }
+            Ok((head, link)) => {
+                let body = download::body(&self.shared, link, &head).map_err(|kind| Failed {
+                    error: ClientError { addr, stage: Stage::Head, kind, can_retry: false },
+                    request: None,
+                })?;
+                Ok((head, body))
+            }
+            Err(error) => Err(Failed { request: error.can_retry.then_some(request), error }),
+        }
     }
 
     /// Sends a request with an `Upgrade` field on a fresh connection. `Connection: upgrade` is added.
-    pub async fn upgrade(&self, _addr: SocketAddr, _request: OutgoingRequest) -> Result<Answer, ClientError> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn upgrade(&self, addr: SocketAddr, mut request: OutgoingRequest) -> Result<Answer, ClientError> {
+        let (head, link) = self.exchange(addr, &mut request, Fresh::Yes).await?;
+        let failed = |kind| ClientError { addr, stage: Stage::Head, kind, can_retry: false };
+        if !head.is_switching() {
+            let body = download::body(&self.shared, link, &head).map_err(failed)?;
+            return Ok(Answer::Response(head, body));
+        }
+        if !request.fields.contains("upgrade") {
+            return Err(failed(ClientErrorKind::Unasked));
+        }
+        link.into_upgraded().map(|stream| Answer::Upgraded(head, stream)).ok_or(failed(ClientErrorKind::Closed))
+    }
+
+    /// How many connections are kept for later requests.
+    pub fn idle_connections(&self) -> usize {
+        self.shared.pool.borrow().len()
+    }
+
+    /// Sends on a kept connection, or on a fresh one where there is none or the kept one is dead.
+    async fn exchange(
+        &self,
+        addr: SocketAddr,
+        request: &mut OutgoingRequest,
+        fresh: Fresh,
+    ) -> Result<(ResponseHead, Link), ClientError> {
+        if fresh == Fresh::No
+            && let Some(link) = self.kept(addr, request)
+        {
+            match converse(link, request).await {
+                // A kept connection may have been closed at any moment: that is nobody's failure.
+                Err(error) if error.can_retry && !error.is_timeout() => {}
+                done => return done,
+            }
+        }
+        let link = self.connect(addr).await?;
+        converse(link, request).await
+    }
+
+    fn kept(&self, addr: SocketAddr, request: &OutgoingRequest) -> Option<Link> {
+        let repeatable = request.method.is_idempotent() && !matches!(request.body, Body::Stream(_));
+        loop {
+            let link = self.shared.pool.borrow_mut().take(addr, &self.shared.settings)?;
+            // What cannot be repeated is worth a system call to find a dead connection before it is used.
+            if repeatable || !link.is_stale_now() {
+                return Some(link);
+            }
+        }
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> Result<Link, ClientError> {
+        let settings = &self.shared.settings;
+        let kind = match timeout(settings.connect_timeout, TcpStream::connect(addr)).await {
+            Ok(Ok(socket)) => {
+                // Without the option small requests are late by a round trip: slower, not wrong.
+                let _ = socket.set_nodelay(true);
+                return Ok(Link::new(addr, socket, settings.clone(), self.shared.buffers.clone()));
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ClientErrorKind::Refused,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => ClientErrorKind::TimedOut,
+            Ok(Err(error)) => ClientErrorKind::Io(error),
+            Err(_) => ClientErrorKind::TimedOut,
+        };
+        Err(ClientError { addr, stage: Stage::Connect, kind, can_retry: true })
+    }
+}
+
+#[derive(PartialEq)]
+enum Fresh {
+    Yes,
+    No,
+}
+
+/// One request and the head of its response on one connection.
+async fn converse(mut link: Link, request: &mut OutgoingRequest) -> Result<(ResponseHead, Link), ClientError> {
+    let addr = link.addr();
+    if let Err(error) = link.begin(request) {
+        let kind = ClientErrorKind::Request(error);
+        return Err(ClientError { addr, stage: Stage::Send, kind, can_retry: false });
+    }
+    match link.head().await {
+        Ok(head) => Ok((head, link)),
+        Err(Failure { stage, kind }) => {
+            link.restore(request);
+            let hopeless = matches!(kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_));
+            let can_retry = !hopeless && link.may_repeat(request);
+            Err(ClientError { addr, stage, kind, can_retry })
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("idle_connections", &self.idle_connections()).finish_non_exhaustive()
     }
 }

@@ -21,7 +21,7 @@ const LAST_ONES_MAX: usize = 1024;
 /// Pause after the system has no descriptor or memory for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// The same trouble is logged once in this time.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
+const LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// Accepts until the worker stops, then takes what is still queued.
 pub(super) async fn accept<S: Service>(worker: Rc<Worker>, listener: TcpListener, service: S) {
@@ -44,13 +44,14 @@ pub(super) async fn accept<S: Service>(worker: Rc<Worker>, listener: TcpListener
                 trouble.log(&error, worker.open());
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 if worker.stop.is_cancelled() {
-                    return;
+                    break;
                 }
             }
             Some(Err(_)) => {} // the client gave up before it was accepted
-            None => return,
+            None => break,
         }
     }
+    worker.handle_stop(); // before clients can see that the listener is gone
 }
 
 fn welcome<S: Service>(

@@ -3,9 +3,9 @@
 
 use super::clock::{Pace, Timer};
 use super::incoming::BodyState;
-use super::wire::Wire;
 use super::worker::Worker;
 use crate::Peer;
+use crate::wire::Wire;
 use http1::{Event, ParseError, RequestDecoder, RequestHead};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,7 +20,7 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Conn {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: Rc<Peer>,
-    pub(super) wire: RefCell<Wire>,
+    pub(super) wire: RefCell<Wire<RequestDecoder>>,
     pub(super) body: BodyState,
     reading: Timer,
     writing: Timer,
@@ -30,6 +30,7 @@ pub(super) struct Conn {
 }
 
 /// What the client does next.
+#[expect(clippy::large_enum_variant, reason = "moved once; boxing would cost an allocation per request")]
 pub(super) enum Next {
     /// It asks for something.
     Request(RequestHead),

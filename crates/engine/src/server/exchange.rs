@@ -19,6 +19,9 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Output is sent at the latest when this much is waiting.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
+/// What a server that refuses `TRACE` allows.
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What an answer needs to know of its request.
 struct Asked {
     method: Method,
@@ -30,8 +33,10 @@ struct Asked {
 /// How a connection goes on after an answer.
 enum Outcome {
     KeepAlive,
-    /// The answer was the last one; the client is to be able to read it.
+    /// The answer was the last one, and the client may be sending: it is to be able to read it.
     Close,
+    /// The answer was the last one, and the client knew that.
+    Done,
     /// The client is gone, or must see that the answer is not complete.
     Abort,
     Upgrade(OnUpgrade),
@@ -57,6 +62,8 @@ pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
     };
     match outcome {
         Outcome::KeepAlive | Outcome::Abort => {}
+        // Who is there to tell that the answer did not arrive?
+        Outcome::Done => drop(conn.flush().await),
         Outcome::Close => conn.linger().await,
         Outcome::Upgrade(on_upgrade) => talk(conn, on_upgrade).await,
     }
@@ -72,6 +79,10 @@ async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, head: RequestHead) -
         wants_trailers: head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")),
     };
     let body = Incoming::open(conn, &head).map_or(Body::Empty, Body::incoming);
+    if let Some(response) = refused_method(asked.method) {
+        drop(body);
+        return respond(conn, &asked, response).await;
+    }
     let request = Request::new(head, body, conn.peer.clone());
     match call(conn, service, request).await {
         Called::Answered(response) => respond(conn, &asked, response).await,
@@ -83,6 +94,19 @@ async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, head: RequestHead) -
     }
 }
 
+/// Methods no service gets to see: this is no tunnel, and an echo of a request would show a script
+/// the fields the browser hides from it (RFC 9110 §9.3.6, §9.3.8).
+fn refused_method(method: Method) -> Option<Response> {
+    match method {
+        Method::Connect => Some(refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel")),
+        Method::Trace => {
+            Some(refusal(StatusCode::METHOD_NOT_ALLOWED, "requests are not echoed").field("allow", ALLOWED_METHODS))
+        }
+        _ => None,
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "moved once; boxing would cost an allocation per request")]
 enum Called {
     Answered(Response),
     Panicked,
@@ -119,6 +143,7 @@ async fn respond(conn: &Rc<Conn>, asked: &Asked, mut response: Response) -> Outc
     }
     let sent = send_body(conn, asked, &mut encoder, response.body).await;
     match sent {
+        Ok(()) if !keep_alive && !asked.keep_alive && !conn.body.is_open() => Outcome::Done,
         Ok(()) if !keep_alive => Outcome::Close,
         Ok(()) if !conn.body.is_open() || incoming::drain(conn).await => Outcome::KeepAlive,
         Ok(()) => Outcome::Close,

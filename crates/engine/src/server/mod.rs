@@ -9,13 +9,11 @@
 //! ```
 
 mod accept;
-mod buffers;
 mod clock;
 mod conn;
 mod exchange;
 mod incoming;
 mod listener;
-mod wire;
 mod worker;
 
 pub(crate) use incoming::Incoming;
@@ -126,9 +124,9 @@ impl Server {
         drop(Plan::runtime().map_err(RunError::Start)?); // what fails for one fails for all: say so here
         let settings = Arc::new(self.settings);
         let (ended, alive) = mpsc::channel(1);
-        let mut running = Running { local_addrs: self.local_addrs, stop: stop.clone(), threads: Vec::new(), alive };
+        let mut running = Running { local_addrs: self.local_addrs, stop, threads: Vec::new(), alive };
         for (number, (acceptors, background)) in self.acceptors.into_iter().zip(self.background).enumerate() {
-            let plan = Plan { settings: settings.clone(), stop: stop.clone(), grace, acceptors, background };
+            let plan = Plan { settings: settings.clone(), stop: running.stop.clone(), grace, acceptors, background };
             let ended = ended.clone();
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let result = plan.run();

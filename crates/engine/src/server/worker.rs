@@ -1,8 +1,8 @@
 //! One worker: a thread, its event loop, and what its connections share.
 
-use super::buffers::Buffers;
 use super::clock::{Clock, Millis};
 use super::conn::Conn;
+use crate::buffers::Buffers;
 use crate::{Settings, Stop};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -86,12 +86,13 @@ impl Plan {
         let acceptors: Vec<_> =
             self.acceptors.into_iter().map(|start| tokio::task::spawn_local(start(worker.clone()))).collect();
         self.stop.cancelled().await;
+        worker.handle_stop();
         let drained = async {
             for acceptor in acceptors {
                 // A panicked acceptor has nothing more to accept.
                 let _ = acceptor.await;
             }
-            worker.handle_stop();
+            worker.handle_stop(); // again, for those that were accepted last
             worker.until_empty().await;
         };
         if tokio::time::timeout(self.grace, drained).await.is_err() {
@@ -153,9 +154,10 @@ impl Worker {
         Registered { worker: self.clone(), slot }
     }
 
-    fn handle_stop(&self) {
+    /// Lets idle connections end, and the others after the answer they are at.
+    pub(super) fn handle_stop(&self) {
         self.is_stopping.set(true);
-        self.slots.borrow().each(|conn| conn.wake());
+        self.slots.borrow().each(Conn::wake);
     }
 
     async fn until_empty(&self) {

@@ -1,31 +1,30 @@
 //! One socket with its buffers: fills the input, flushes the output, nothing else.
 
-use super::buffers::{BODY_READ_BYTES, Buffers, HEAD_READ_BYTES};
+use crate::buffers::{BODY_READ_BYTES, Buffers, HEAD_READ_BYTES};
 use bytes::{Bytes, BytesMut};
-use http1::RequestDecoder;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// The bytes of one connection.
-pub(super) struct Wire {
+/// The bytes of one connection, and the decoder that reads them.
+pub(crate) struct Wire<Decoder> {
     /// `None` once the connection was closed or handed over.
     socket: Option<TcpStream>,
-    pub(super) decoder: RequestDecoder,
-    pub(super) input: BytesMut,
+    pub(crate) decoder: Decoder,
+    pub(crate) input: BytesMut,
     /// Whether the client has closed its side.
-    pub(super) is_eof: bool,
+    pub(crate) is_eof: bool,
     /// What is to be sent, from `sent` on.
-    pub(super) output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
     sent: usize,
     /// Sent after `output` without being copied into it.
     large: Bytes,
 }
 
-impl Wire {
-    pub(super) fn new(socket: TcpStream, decoder: RequestDecoder) -> Self {
+impl<Decoder> Wire<Decoder> {
+    pub(crate) fn new(socket: TcpStream, decoder: Decoder) -> Self {
         Self {
             socket: Some(socket),
             decoder,
@@ -38,7 +37,7 @@ impl Wire {
     }
 
     /// Reads once into `input`; 0 is the end. `bulk` reads more at a time.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buffers: &Buffers, bulk: bool) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffers: &Buffers, bulk: bool) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         if self.input.capacity() == 0 {
             self.input = buffers.input();
@@ -54,7 +53,7 @@ impl Wire {
     }
 
     /// Lends an output buffer if there is none yet.
-    pub(super) fn open_output(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+    pub(crate) fn open_output(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
         if self.output.capacity() == 0 {
             self.output = buffers.output();
         }
@@ -62,17 +61,17 @@ impl Wire {
     }
 
     /// Queues `large` behind the output. Nothing may be appended before both are flushed.
-    pub(super) fn put_large(&mut self, large: Bytes) {
+    pub(crate) fn put_large(&mut self, large: Bytes) {
         debug_assert!(self.large.is_empty(), "flushed before");
         self.large = large;
     }
 
-    pub(super) fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         self.output.len() - self.sent + self.large.len()
     }
 
     /// Writes all that is queued. `progress` counts what was written, also when it is not yet all.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, progress: &mut usize) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, progress: &mut usize) -> Poll<io::Result<()>> {
         while self.unsent() > 0 {
             let Some(socket) = &mut self.socket else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
             let socket = Pin::new(socket);
@@ -104,7 +103,7 @@ impl Wire {
     }
 
     /// Gives both buffers back where they hold nothing.
-    pub(super) fn release(&mut self, buffers: &Buffers) {
+    pub(crate) fn release(&mut self, buffers: &Buffers) {
         if self.output.is_empty() && self.output.capacity() > 0 {
             buffers.put_output(std::mem::take(&mut self.output));
         }
@@ -113,8 +112,27 @@ impl Wire {
         }
     }
 
+    /// Whether the other side has closed, or sent what nobody waits for, as far as the event loop knows.
+    pub(crate) fn is_stale(&self) -> bool {
+        let mut byte = [0];
+        match &self.socket {
+            Some(socket) => {
+                !matches!(socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            None => true,
+        }
+    }
+
+    /// As [`Wire::is_stale`], but asks the system.
+    pub(crate) fn is_stale_now(&self) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let mut byte = [0];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        !matches!(rustix::net::recv(socket, &mut byte, flags), Err(rustix::io::Errno::AGAIN))
+    }
+
     /// Says that nothing more will be sent.
-    pub(super) fn shutdown(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn shutdown(&mut self, cx: &mut Context<'_>) {
         if let Some(socket) = &mut self.socket {
             // A connection that is already broken needs no shutdown.
             let _ = Pin::new(socket).poll_shutdown(cx);
@@ -122,7 +140,7 @@ impl Wire {
     }
 
     /// Takes the socket: to close it or to hand it over.
-    pub(super) fn take_socket(&mut self) -> Option<TcpStream> {
+    pub(crate) fn take_socket(&mut self) -> Option<TcpStream> {
         self.socket.take()
     }
 }

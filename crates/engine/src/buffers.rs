@@ -1,12 +1,12 @@
-//! The worker's spare buffers, so that an idle connection holds none and a busy one allocates none.
+//! Spare buffers, so that an idle connection holds none and a busy one allocates none.
 
 use bytes::BytesMut;
 use std::cell::RefCell;
 
 /// Bytes read at a time where a head is expected. Browsers send about 1 KiB.
-pub(super) const HEAD_READ_BYTES: usize = 8 * 1024;
+pub(crate) const HEAD_READ_BYTES: usize = 8 * 1024;
 /// Bytes read at a time inside a body.
-pub(super) const BODY_READ_BYTES: usize = 64 * 1024;
+pub(crate) const BODY_READ_BYTES: usize = 64 * 1024;
 /// Spare buffers kept of each kind; more than a worker uses in one turn of its loop.
 const SPARE_MAX: usize = 64;
 /// An output buffer that has grown beyond this is given back to the system.
@@ -14,14 +14,14 @@ const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// Buffers nobody uses at the moment.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     inputs: RefCell<Vec<BytesMut>>,
     outputs: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
     /// An empty buffer with room for a head.
-    pub(super) fn input(&self) -> BytesMut {
+    pub(crate) fn input(&self) -> BytesMut {
         if let Some(mut spare) = self.inputs.borrow_mut().pop()
             && spare.try_reclaim(HEAD_READ_BYTES)
         {
@@ -31,7 +31,7 @@ impl Buffers {
     }
 
     /// Takes back an input buffer; what was split off it may still be in use.
-    pub(super) fn put_input(&self, mut spare: BytesMut) {
+    pub(crate) fn put_input(&self, mut spare: BytesMut) {
         spare.clear();
         let mut inputs = self.inputs.borrow_mut();
         if inputs.len() < SPARE_MAX && spare.capacity() <= SPARE_BYTES_MAX {
@@ -40,12 +40,12 @@ impl Buffers {
     }
 
     /// An empty buffer to write to.
-    pub(super) fn output(&self) -> Vec<u8> {
+    pub(crate) fn output(&self) -> Vec<u8> {
         self.outputs.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Takes back an output buffer.
-    pub(super) fn put_output(&self, mut spare: Vec<u8>) {
+    pub(crate) fn put_output(&self, mut spare: Vec<u8>) {
         spare.clear();
         let mut outputs = self.outputs.borrow_mut();
         if outputs.len() < SPARE_MAX && spare.capacity() <= SPARE_BYTES_MAX {

@@ -1,0 +1,337 @@
+//! One connection to a server and the exchange on it: sends the request while it reads the response,
+//! because a server may answer before it has read everything.
+
+use super::deadline::Deadline;
+use super::{ClientErrorKind, ClientSettings, OutgoingRequest, Stage};
+use crate::buffers::Buffers;
+use crate::wire::Wire;
+use crate::{Body, BodyError, Upgraded};
+use http1::{BodyEncoder, EncodeError, ErrorKind, Event, Framing, RequestSpec, ResponseDecoder, ResponseHead};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::net::TcpStream;
+
+/// Body bytes up to this are copied behind what is waiting; larger ones are written from where they lie.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+/// Output is sent at the latest when this much is waiting.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Above this many bytes to come, larger reads pay.
+const BULK_BYTES: u64 = 8 * 1024;
+
+/// A connection, and the exchange that is under way on it.
+pub(super) struct Link {
+    addr: SocketAddr,
+    wire: Wire<ResponseDecoder>,
+    upload: Upload,
+    deadline: Deadline,
+    settings: Rc<ClientSettings>,
+    buffers: Rc<Buffers>,
+    /// Whether anything of the current request was written.
+    has_sent: bool,
+    /// Whether anything came since the current request was begun.
+    has_received: bool,
+}
+
+/// What is still to be sent of a request's body.
+#[derive(Default)]
+struct Upload {
+    body: Body,
+    encoder: Option<BodyEncoder>,
+    /// A large chunk is being written; its end is still to be framed.
+    owes_chunk_end: bool,
+    /// Whether some of a stream is gone, so that the request cannot be sent again.
+    has_streamed: bool,
+    /// The server takes no more; what it answers may still be read.
+    is_broken: bool,
+}
+
+/// Why there is no response.
+pub(super) struct Failure {
+    pub(super) stage: Stage,
+    pub(super) kind: ClientErrorKind,
+}
+
+impl Link {
+    pub(super) fn new(addr: SocketAddr, socket: TcpStream, settings: Rc<ClientSettings>, buffers: Rc<Buffers>) -> Self {
+        let decoder = ResponseDecoder::new(settings.limits.clone());
+        Self {
+            addr,
+            wire: Wire::new(socket, decoder),
+            upload: Upload::default(),
+            deadline: Deadline::default(),
+            settings,
+            buffers,
+            has_sent: false,
+            has_received: false,
+        }
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.wire.is_stale()
+    }
+
+    pub(super) fn is_stale_now(&self) -> bool {
+        self.wire.is_stale_now()
+    }
+
+    /// Queues the head and takes the body, unless it can be cloned.
+    pub(super) fn begin(&mut self, request: &mut OutgoingRequest) -> Result<(), EncodeError> {
+        let framing = match (&request.body, request.body.exact_len()) {
+            (Body::Empty, _) => Framing::None,
+            (_, Some(length)) => Framing::Length(length),
+            (_, None) => Framing::Chunked,
+        };
+        let spec = RequestSpec {
+            method: request.method,
+            target: &request.target,
+            fields: &request.fields,
+            framing,
+            keep_alive: true,
+        };
+        let encoder = http1::write_request_head(self.wire.open_output(&self.buffers), &spec)?;
+        self.wire.decoder.expect(request.method);
+        let body = match &mut request.body {
+            Body::Empty => Body::Empty,
+            Body::Full(bytes) => Body::Full(bytes.clone()),
+            stream @ Body::Stream(_) => std::mem::take(stream),
+        };
+        self.upload = Upload { body, encoder: Some(encoder), ..Upload::default() };
+        self.deadline.clear();
+        self.has_sent = false;
+        self.has_received = false;
+        Ok(())
+    }
+
+    /// Whether repeating the request elsewhere cannot make anything happen twice.
+    pub(super) fn may_repeat(&self, request: &OutgoingRequest) -> bool {
+        !self.has_received && !self.upload.has_streamed && (!self.has_sent || request.method.is_idempotent())
+    }
+
+    /// Gives an unread body back to the request it came from.
+    pub(super) fn restore(&mut self, request: &mut OutgoingRequest) {
+        if matches!(self.upload.body, Body::Stream(_)) && !self.upload.has_streamed {
+            request.body = std::mem::take(&mut self.upload.body);
+        }
+    }
+
+    /// Sends, and reads until the head of the final response is there.
+    pub(super) async fn head(&mut self) -> Result<ResponseHead, Failure> {
+        std::future::poll_fn(|cx| self.poll_head(cx)).await
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
+        let was_sending = !self.upload.is_done();
+        let sending = match self.poll_upload(cx) {
+            Poll::Ready(Err(UploadError::Body(error))) => {
+                return Poll::Ready(Err(Failure { stage: Stage::Send, kind: ClientErrorKind::Body(error) }));
+            }
+            Poll::Ready(Err(UploadError::Ours(error))) => {
+                return Poll::Ready(Err(Failure { stage: Stage::Send, kind: ClientErrorKind::Request(error) }));
+            }
+            Poll::Ready(Err(UploadError::Io(error))) => Some(Err(error)),
+            Poll::Ready(Ok(())) => Some(Ok(())),
+            Poll::Pending => None,
+        };
+        if was_sending && sending.is_some() {
+            self.deadline.clear(); // from here on the time for the head counts
+        }
+        let failed = |kind| Poll::Ready(Err(Failure { stage: Stage::Head, kind }));
+        loop {
+            match self.poll_event() {
+                Ok(Some(Event::Head(head))) if head.is_interim() => {}
+                Ok(Some(Event::Head(head))) => {
+                    self.deadline.clear();
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(Some(_)) => return failed(ClientErrorKind::Closed),
+                Ok(None) => match self.wire.poll_fill(cx, &self.buffers, false) {
+                    Poll::Ready(Ok(count)) => self.has_received |= count > 0,
+                    Poll::Ready(Err(error)) => return failed(ClientErrorKind::of_lost_connection(error)),
+                    Poll::Pending => break,
+                },
+                Err(error) if matches!(error.kind(), ErrorKind::NoResponse | ErrorKind::Incomplete) => {
+                    return failed(ClientErrorKind::Closed);
+                }
+                Err(error) => return failed(ClientErrorKind::Protocol(error)),
+            }
+        }
+        if let Some(Err(error)) = sending {
+            let kind = ClientErrorKind::of_lost_connection(error);
+            return Poll::Ready(Err(Failure { stage: Stage::Send, kind }));
+        }
+        let (stage, patience) = match sending {
+            Some(_) => (Stage::Head, self.settings.head_timeout),
+            None => (Stage::Send, self.settings.write_idle_timeout),
+        };
+        // While the body itself is awaited nobody can blame the server.
+        if sending.is_some() || self.wire.unsent() > 0 {
+            self.deadline.arm_once(patience);
+        } else {
+            self.deadline.clear();
+        }
+        if self.deadline.poll_expired(cx) {
+            return Poll::Ready(Err(Failure { stage, kind: ClientErrorKind::TimedOut }));
+        }
+        Poll::Pending
+    }
+
+    /// Reads on in the response's body. `Head` never comes here.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, left: Option<u64>) -> Poll<Result<Event<()>, BodyError>> {
+        if let Poll::Ready(Err(UploadError::Body(error))) = self.poll_upload(cx) {
+            return Poll::Ready(Err(error));
+        }
+        loop {
+            match self.poll_event() {
+                Ok(Some(Event::Data(data))) => return Poll::Ready(Ok(Event::Data(data))),
+                Ok(Some(Event::Trailers(trailers))) => return Poll::Ready(Ok(Event::Trailers(trailers))),
+                Ok(Some(Event::End)) => return Poll::Ready(Ok(Event::End)),
+                Ok(Some(Event::Head(_))) => return Poll::Ready(Err(BodyError::Closed)),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Incomplete => return Poll::Ready(Err(BodyError::Closed)),
+                Err(error) => return Poll::Ready(Err(BodyError::Malformed(error))),
+            }
+            let bulk = left.is_none_or(|left| left > BULK_BYTES);
+            match self.wire.poll_fill(cx, &self.buffers, bulk) {
+                Poll::Ready(Ok(_)) => self.deadline.clear(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {
+                    self.deadline.arm_once(self.settings.body_idle_timeout);
+                    let expired = self.deadline.poll_expired(cx);
+                    return if expired { Poll::Ready(Err(BodyError::TimedOut)) } else { Poll::Pending };
+                }
+            }
+        }
+    }
+
+    /// The next event of what was received, if there is one without reading on.
+    pub(super) fn poll_event(&mut self) -> Result<Option<Event<ResponseHead>>, http1::ParseError> {
+        let wire = &mut self.wire;
+        match wire.decoder.poll(&mut wire.input) {
+            Ok(None) if wire.is_eof => wire.decoder.handle_eof(),
+            polled => polled,
+        }
+    }
+
+    /// How many received bytes are not yet taken.
+    pub(super) fn received(&self) -> usize {
+        self.wire.input.len()
+    }
+
+    /// Makes the connection ready for another request; whether that can be.
+    pub(super) fn finish(&mut self, keep_alive: bool) -> bool {
+        self.deadline.clear();
+        let reusable = keep_alive
+            && self.upload.is_done()
+            && !self.upload.is_broken
+            && self.wire.unsent() == 0
+            && self.wire.decoder.is_idle()
+            && self.wire.input.is_empty()
+            && !self.wire.is_eof;
+        self.wire.release(&self.buffers);
+        reusable
+    }
+
+    /// The raw stream, after a 101.
+    pub(super) fn into_upgraded(mut self) -> Option<Upgraded> {
+        let early = std::mem::take(&mut self.wire.input).freeze();
+        self.wire.take_socket().map(|socket| Upgraded::new(socket, early))
+    }
+
+    /// Sends as much as goes. Ready when all is sent, or when nothing more can be.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        loop {
+            if self.upload.owes_chunk_end || self.upload.is_done() || self.wire.unsent() > OUTPUT_BYTES_MAX {
+                ready!(self.poll_flush(cx))?;
+            }
+            if self.upload.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            if std::mem::take(&mut self.upload.owes_chunk_end)
+                && let Some(encoder) = &mut self.upload.encoder
+            {
+                encoder.after_data(self.wire.open_output(&self.buffers));
+            }
+            self.upload.has_streamed |= matches!(self.upload.body, Body::Stream(_));
+            match self.upload.body.poll_chunk(cx) {
+                Poll::Ready(Some(Ok(chunk))) => self.queue(chunk).map_err(UploadError::Ours)?,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(UploadError::Body(error))),
+                Poll::Ready(None) => self.end_upload().map_err(UploadError::Ours)?,
+                Poll::Pending => {
+                    ready!(self.poll_flush(cx))?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, chunk: bytes::Bytes) -> Result<(), EncodeError> {
+        let Some(encoder) = &mut self.upload.encoder else { return Ok(()) };
+        let output = self.wire.open_output(&self.buffers);
+        if chunk.len() <= COPY_BYTES_MAX {
+            return encoder.data(output, &chunk);
+        }
+        encoder.before_data(output, chunk.len() as u64)?;
+        self.wire.put_large(chunk);
+        self.upload.owes_chunk_end = true;
+        Ok(())
+    }
+
+    fn end_upload(&mut self) -> Result<(), EncodeError> {
+        let trailers = self.upload.body.trailers();
+        if let Some(mut encoder) = self.upload.encoder.take() {
+            encoder.finish(self.wire.open_output(&self.buffers), trailers.as_ref())?;
+        }
+        self.upload.body = Body::Empty;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        if self.upload.is_broken {
+            return Poll::Ready(Err(UploadError::Io(io::ErrorKind::BrokenPipe.into())));
+        }
+        let mut progress = 0;
+        let flushed = self.wire.poll_flush(cx, &mut progress);
+        if progress > 0 {
+            self.has_sent = true;
+            self.deadline.clear();
+        }
+        flushed.map_err(|error| {
+            self.upload.is_broken = true;
+            UploadError::Io(error)
+        })
+    }
+}
+
+impl Upload {
+    /// Whether all of it is at least queued.
+    fn is_done(&self) -> bool {
+        self.encoder.is_none()
+    }
+}
+
+enum UploadError {
+    /// The request's own content failed.
+    Body(BodyError),
+    /// The request cannot be sent as it is.
+    Ours(EncodeError),
+    /// The server takes no more.
+    Io(io::Error),
+}
+
+impl ClientErrorKind {
+    /// A reset is a server that has closed while bytes were under way.
+    fn of_lost_connection(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                Self::Closed
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
