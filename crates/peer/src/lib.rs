@@ -2,13 +2,22 @@
 //!
 //! [`run`] is all of it: commands of a user interface go in, notices come out. The protocol between peers is `p2p`'s, what
 //! messages are is `chat`'s, where they are kept is the [`chat::History`] handed in; here they meet sockets and clocks.
-#![cfg_attr(not(test), allow(dead_code))]
 
 mod backoff;
+mod channel;
+mod core;
+mod event;
 pub mod key;
 pub mod link;
+mod membership;
+mod people;
+mod session;
 mod settings;
+mod socket;
 mod sse;
+mod sync;
+mod tracker;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +25,10 @@ use std::sync::Arc;
 
 use chat::client::{Command, Notice};
 use chat::{History, StoreError};
+use tokio::net::TcpListener;
+use tokio::runtime;
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
 pub use key::KeyError;
 pub use settings::{DEFAULT_CHANNEL, Pace, Settings, TrackerUrl, TrackerUrlError};
@@ -67,6 +79,26 @@ pub fn run(
     notices: mpsc::Sender<Notice>,
     stop: Stop,
 ) -> Result<(), PeerError> {
-    let _ = (settings, history, commands, notices, stop);
-    todo!()
+    let held = key::load_or_make(&settings.data_dir)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| PeerError::Start(error.to_string()))?;
+    let done = LocalSet::new().block_on(&runtime, converse(settings, &held, history, commands, notices, stop));
+    // name look-ups may still hang on a thread of their own; nothing waits for them
+    runtime.shutdown_background();
+    done
+}
+
+async fn converse(
+    settings: Settings,
+    held: &key::HeldKey,
+    history: Arc<dyn History>,
+    commands: mpsc::Receiver<Command>,
+    notices: mpsc::Sender<Notice>,
+    stop: Stop,
+) -> Result<(), PeerError> {
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| PeerError::Listen { address, source })?;
+    let (events, inbox) = mpsc::channel(core::EVENTS_AHEAD_MAX);
+    let core = core::Core::new(settings, held, history, events)?;
+    core.run(listener, inbox, commands, notices, stop).await
 }

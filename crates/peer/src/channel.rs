@@ -1,0 +1,175 @@
+//! What a peer knows of one channel beside its messages.
+
+use std::collections::{HashMap, VecDeque};
+
+use chat::client::ChannelSummary;
+use chat::{ChannelName, DeviceId, EnvelopeId, Head, OrderKey, Sealed, SignedRoster, UserName, Visibility};
+
+/// Texts that wait for a channel to be ready.
+pub(crate) const WAITING_MAX: usize = 10_000;
+/// Own messages whose way is told as it changes, per channel.
+const OWN_FOLLOWED_MAX: usize = 10_000;
+
+/// One channel.
+#[derive(Debug, Default)]
+pub(crate) struct Channel {
+    /// The newest roster held.
+    pub(crate) roster: Option<SignedRoster>,
+    /// Whether this user is in it.
+    pub(crate) joined: bool,
+    pub(crate) visibility: Option<Visibility>,
+    /// As the tracker lists them, for channels without a roster.
+    pub(crate) members_listed: usize,
+    /// The end of this device's chain.
+    pub(crate) head: Option<Head>,
+    /// The highest Lamport time seen.
+    pub(crate) lamport: u64,
+    /// Up to where the tracker's log is held.
+    pub(crate) cursor: u64,
+    /// The highest number of the log heard of.
+    pub(crate) heard: u64,
+    /// Whether a gap was told and not yet taken back.
+    pub(crate) gap_told: bool,
+    /// Whether a task is at work on who is in it.
+    pub(crate) changing: bool,
+    /// A change whose way is not known.
+    pub(crate) unresolved: Option<Sealed>,
+    /// Whether the user wants to be in it and is not yet.
+    pub(crate) wanted: bool,
+    /// What the user said meanwhile.
+    pub(crate) waiting: VecDeque<String>,
+    pub(crate) unread: u64,
+    /// Up to where the user has read.
+    pub(crate) read: Option<OrderKey>,
+    /// When to hand others' messages over, if their authors do not.
+    pub(crate) sync_at_ms: Option<u64>,
+    own: HashMap<EnvelopeId, Own>,
+    /// Their numbers and ids, ascending.
+    own_order: VecDeque<(u64, EnvelopeId)>,
+    /// Up to where each device has acknowledged them.
+    acknowledged: HashMap<DeviceId, u64>,
+}
+
+/// How far an own message has come.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Own {
+    pub(crate) lamport: u64,
+    pub(crate) seq: Option<u64>,
+    pub(crate) holders: Vec<DeviceId>,
+}
+
+impl Channel {
+    /// Whether something can be said in it at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.joined && !self.changing && self.unresolved.is_none() && self.waiting.is_empty()
+    }
+
+    /// Whether it will become ready by itself.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.wanted || self.changing || self.unresolved.is_some()
+    }
+
+    /// An envelope is part of the history now.
+    pub(crate) fn handle_held(&mut self, sealed: &Sealed, me: &DeviceId) {
+        let envelope = sealed.envelope();
+        self.lamport = self.lamport.max(envelope.lamport);
+        if envelope.device == *me && self.head.as_ref().is_none_or(|head| head.n < envelope.n) {
+            self.head = Some(Head::of(envelope, sealed.id()));
+        }
+    }
+
+    /// Follows an own message from now on.
+    pub(crate) fn follow(&mut self, sealed: &Sealed) {
+        let own = Own { lamport: sealed.envelope().lamport, ..Own::default() };
+        if self.own.insert(sealed.id(), own).is_none() {
+            self.own_order.push_back((sealed.envelope().n, sealed.id()));
+        }
+        if self.own_order.len() > OWN_FOLLOWED_MAX
+            && let Some((_, oldest)) = self.own_order.pop_front()
+        {
+            self.own.remove(&oldest);
+        }
+    }
+
+    /// A device has stored the own messages up to number `n`. Gives those for which that is news.
+    pub(crate) fn handle_acknowledged(&mut self, n: u64, by: DeviceId) -> Vec<EnvelopeId> {
+        let known = self.acknowledged.entry(by).or_insert(0);
+        let first = self.own_order.partition_point(|(number, _)| *number <= *known);
+        *known = n.max(*known);
+        let news = self.own_order.range(first..).take_while(|(number, _)| *number <= n).map(|(_, id)| *id);
+        let news: Vec<EnvelopeId> = news.collect();
+        for id in &news {
+            if let Some(own) = self.own.get_mut(id) {
+                own.holders.push(by);
+            }
+        }
+        news
+    }
+
+    /// A followed message.
+    pub(crate) fn own_mut(&mut self, id: &EnvelopeId) -> Option<&mut Own> {
+        self.own.get_mut(id)
+    }
+
+    /// The channel as a line of a list.
+    pub(crate) fn summary(&self, name: &ChannelName) -> ChannelSummary {
+        let members = self.roster.as_ref().map_or(self.members_listed, |roster| roster.roster().members.len());
+        let direct = if name.is_direct() { Visibility::Direct } else { Visibility::Public };
+        ChannelSummary {
+            name: name.clone(),
+            visibility: self.visibility.unwrap_or(direct),
+            member: self.joined,
+            members,
+            unread: self.unread,
+        }
+    }
+
+    /// Whether the tracker holds the key of this device.
+    pub(crate) fn is_hosted(&self, device: &DeviceId) -> bool {
+        self.roster.as_ref().is_some_and(|roster| roster.roster().is_hosted(device))
+    }
+
+    /// Whether a device that the roster knows is another user's than an envelope says.
+    pub(crate) fn contradicts(&self, device: &DeviceId, author: &UserName) -> bool {
+        self.roster.as_ref().and_then(|roster| roster.roster().allows(device)).is_some_and(|user| user != author)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use chat::{Body, DeviceKey, Draft};
+
+    /// The channel after `count` own messages, with their ids.
+    fn spoken(count: usize) -> (Channel, Vec<EnvelopeId>) {
+        let key = DeviceKey::from_seed([1; 32]);
+        let mut channel = Channel::default();
+        let ids = (0..count).map(|_| {
+            let draft = Draft {
+                channel: "general".parse().unwrap(),
+                author: "alice".parse().unwrap(),
+                sent_at_ms: 0,
+                body: Body::Text { text: "x".to_owned() },
+            };
+            let envelope = draft.follow(key.id(), channel.head.as_ref(), channel.lamport);
+            let sealed = Sealed::seal(&key, &envelope).unwrap();
+            channel.handle_held(&sealed, &key.id());
+            channel.follow(&sealed);
+            sealed.id()
+        });
+        let ids = ids.collect();
+        (channel, ids)
+    }
+
+    #[test]
+    fn each_acknowledgement_is_told_once_per_device() {
+        let (mut channel, ids) = spoken(4);
+        let (bob, carol) = (DeviceId([2; 32]), DeviceId([3; 32]));
+        assert_eq!(channel.handle_acknowledged(2, bob), ids[..2]);
+        assert_eq!(channel.handle_acknowledged(1, bob), []);
+        assert_eq!(channel.handle_acknowledged(3, carol), ids[..3]);
+        assert_eq!(channel.handle_acknowledged(9, bob), ids[2..]);
+        assert_eq!(channel.own_mut(&ids[2]).unwrap().holders, [carol, bob]);
+    }
+}

@@ -1,0 +1,6 @@
+//! Peers on real sockets in one process: with each other, with strangers, with a tracker and without.
+#![allow(clippy::unwrap_used)]
+
+mod direct;
+mod hostile;
+mod stage;
