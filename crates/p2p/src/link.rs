@@ -70,14 +70,13 @@ pub(crate) struct LinkChannel {
 pub(crate) struct Side {
     /// It says that it holds this much.
     pub(crate) theirs: u64,
-    /// It will hold this much once it has stored what is on its way.
+    /// It will hold this much once it has stored what is on its way. Falls back to `theirs` when it did not take that, so
+    /// that nothing more is pushed until it is level again.
     pub(crate) sent: u64,
     /// It was told that this side holds this much.
     pub(crate) told: u64,
     /// Deliveries on their way.
     pub(crate) in_flight: usize,
-    /// It did not take what was sent: nothing is pushed until it wants.
-    pub(crate) stalled: bool,
     /// It gets news from somebody else first: announce, do not push.
     pub(crate) lazy: bool,
     /// Its chain contradicts the one held here.

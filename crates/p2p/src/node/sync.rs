@@ -85,10 +85,7 @@ impl Node {
         let Some(side) = state.side(&chain.0, chain.1) else { return };
         let acknowledged = (own && n.min(level.held) > side.theirs).then_some(n.min(level.held));
         side.theirs = side.theirs.max(n);
-        if side.sent <= side.theirs {
-            side.sent = side.theirs;
-            side.stalled = false;
-        }
+        side.sent = side.sent.max(side.theirs);
         if side.theirs > level.storing && !side.forked {
             state.behind.insert(chain.clone());
         }
@@ -198,7 +195,6 @@ impl Node {
         let Some(state) = self.links.get_mut(&link) else { return };
         let Some(side) = state.side(&want.chain.0, want.chain.1) else { return };
         side.sent = next_n - 1;
-        side.stalled = false;
         side.told = held;
         if failed {
             // the other side takes it that there is nothing; it is told again when the storage may work again
@@ -410,7 +406,6 @@ impl Node {
             side.lazy = known && !own;
             if side.in_flight == 0 && side.sent > side.theirs {
                 side.sent = side.theirs;
-                side.stalled = true;
             }
         }
         self.read_for(link);
@@ -434,7 +429,7 @@ impl Node {
                 continue;
             }
             let eager = device == self.device || (from.is_some() && !side.lazy);
-            let level = side.sent + 1 == n && !side.stalled && !wanted;
+            let level = side.sent + 1 == n && !wanted;
             if !(eager && level && self.deliver(link, sealed, now_ms)) {
                 self.note_news(link, (name.clone(), device), announce_at_ms);
             }

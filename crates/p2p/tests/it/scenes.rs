@@ -282,6 +282,37 @@ fn the_side_with_the_older_roster_asks_for_the_newer_one() {
 }
 
 #[test]
+fn a_newer_roster_has_the_marks_told_again() {
+    let (mut alice, bob, mut carol) = people();
+    alice.disk.insert(&carol.write("general", "one")).unwrap();
+    let mut desk = Desk::new(&alice, &[roster("general", 2, &[&alice, &bob, &carol])]);
+    desk.up(1, &bob);
+    desk.feed(1, &Frame::Hello { v: 1, device: bob.id() });
+    desk.outputs();
+    desk.feed(1, &Frame::Open { channel: general(), version: 1 });
+    assert_eq!(desk.take().0, [marks(&carol, 1), Frame::Ping]);
+    desk.feed(1, &Frame::Pong);
+    // Bob could not know whose mark that was before he had the newer roster
+    desk.feed(1, &Frame::Open { channel: general(), version: 2 });
+    assert_eq!(desk.take().0, [marks(&carol, 1), Frame::Ping]);
+}
+
+#[test]
+fn whoever_answers_late_is_asked_again() {
+    let (alice, bob, _) = people();
+    let mut desk = Desk::new(&alice, &[roster("general", 1, &[&alice, &bob])]);
+    desk.open(1, &bob, "general");
+    desk.feed(1, &marks(&bob, 3));
+    assert!(matches!(desk.take().0[..], [Frame::Want { from_n: 1, .. }]));
+    desk.now_ms = Limits::default().want_timeout_ms;
+    desk.feed(1, &Frame::Pong);
+    desk.node.handle_timeout(desk.now_ms);
+    assert_eq!(desk.take(), (vec![], vec![]), "passed over, and there is nobody else");
+    desk.feed(1, &Frame::Given { channel: general(), device: bob.id(), n: 0, held: 3 });
+    assert!(matches!(desk.take().0[..], [Frame::Want { from_n: 1, .. }]));
+}
+
+#[test]
 fn a_forked_chain_is_reported_and_not_asked_for_again() {
     let (mut alice, mut bob, _) = people();
     let mut desk = Desk::new(&alice, &[roster("general", 1, &[&alice, &bob])]);
