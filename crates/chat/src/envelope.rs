@@ -387,11 +387,24 @@ mod tests {
         }
     }
 
+    /// Replaces each `old` in a good envelope by `new`, alone, and expects the error (whatever the text of a malformed one).
+    fn check_refused(cases: &[(&str, &str, EnvelopeError)]) {
+        for (old, new, expected) in cases {
+            let error = Envelope::parse(&with(old, new)).expect_err(new);
+            let same = std::mem::discriminant(&error) == std::mem::discriminant(expected);
+            let exact = matches!(expected, EnvelopeError::Malformed(_)) || error == *expected;
+            assert!(same && exact, "{old} -> {}: {error:?}", &new[..new.len().min(60)]);
+        }
+    }
+
+    fn malformed_somehow() -> EnvelopeError {
+        EnvelopeError::Malformed(String::new())
+    }
+
     #[test]
     fn what_is_not_the_one_form_is_refused() {
         use EnvelopeError as E;
-        let malformed = || E::Malformed(String::new());
-        let cases = [
+        check_refused(&[
             // whitespace, order, escapes, numbers that another writer would choose
             ("{\"v\"", " {\"v\"", E::NotCanonical),
             (",\"channel\"", ", \"channel\"", E::NotCanonical),
@@ -404,63 +417,67 @@ mod tests {
             ("general", "General", E::NotCanonical),
             ("alice", "Alice", E::NotCanonical),
             ("alice", r"\u0061lice", E::NotCanonical),
-            ("\"n\":1", "\"n\":1.0", malformed()),
-            ("\"n\":1", "\"n\":1e0", malformed()),
-            ("\"n\":1", "\"n\":01", malformed()),
+            ("\"n\":1", "\"n\":1.0", malformed_somehow()),
+            ("\"n\":1", "\"n\":1e0", malformed_somehow()),
+            ("\"n\":1", "\"n\":01", malformed_somehow()),
             // keys
-            ("\"v\":1,", "", malformed()),
-            ("\"prev\":null,", "", malformed()),
-            ("\"v\":1,", "\"v\":1,\"v\":1,", malformed()),
-            ("\"v\":1,", "\"v\":1,\"x\":1,", malformed()),
-            (r#"{"text":"hello"}"#, r#"{"text":"hello","text":"hello"}"#, malformed()),
-            (r#"{"text":"hello"}"#, r#"{"text":"hello","bold":true}"#, malformed()),
-            (r#"{"text":"hello"}"#, "{}", malformed()),
+            ("\"v\":1,", "", malformed_somehow()),
+            ("\"prev\":null,", "", malformed_somehow()),
+            ("\"v\":1,", "\"v\":1,\"v\":1,", malformed_somehow()),
+            ("\"v\":1,", "\"v\":1,\"x\":1,", malformed_somehow()),
+            (r#"{"text":"hello"}"#, r#"{"text":"hello","text":"hello"}"#, malformed_somehow()),
+            (r#"{"text":"hello"}"#, r#"{"text":"hello","bold":true}"#, malformed_somehow()),
+            (r#"{"text":"hello"}"#, "{}", malformed_somehow()),
             // types
-            ("\"v\":1", "\"v\":\"1\"", malformed()),
-            ("\"general\"", "7", malformed()),
-            ("\"general\"", "null", malformed()),
-            ("\"hello\"", "[\"hello\"]", malformed()),
-            (r#"{"text":"hello"}"#, "\"hello\"", malformed()),
-            (r#"{"text":"hello"}"#, "null", malformed()),
-            (DEVICE, "AQ", malformed()),
-            ("null", "\"AQ\"", malformed()),
-            ("\"n\":1", "\"n\":-1", malformed()),
-            ("\"n\":1", "\"n\":true", malformed()),
-            // values
+            ("\"v\":1", "\"v\":\"1\"", malformed_somehow()),
+            ("\"general\"", "7", malformed_somehow()),
+            ("\"general\"", "null", malformed_somehow()),
+            ("\"hello\"", "[\"hello\"]", malformed_somehow()),
+            (r#"{"text":"hello"}"#, "\"hello\"", malformed_somehow()),
+            (r#"{"text":"hello"}"#, "null", malformed_somehow()),
+            (DEVICE, "AQ", malformed_somehow()),
+            ("null", "\"AQ\"", malformed_somehow()),
+            ("\"n\":1", "\"n\":-1", malformed_somehow()),
+            ("\"n\":1", "\"n\":true", malformed_somehow()),
+        ]);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        use EnvelopeError as E;
+        check_refused(&[
             ("\"v\":1", "\"v\":2", E::Version(2)),
             ("\"n\":1", "\"n\":0", E::OutOfRange("n")),
             ("\"n\":1", "\"n\":2", E::OutOfRange("prev")),
             ("null", &format!("\"{DEVICE}\""), E::OutOfRange("prev")),
             ("\"lamport\":5", "\"lamport\":0", E::OutOfRange("lamport")),
             ("\"lamport\":5", "\"lamport\":9007199254740992", E::OutOfRange("lamport")),
-            ("\"lamport\":5", "\"lamport\":18446744073709551616", malformed()),
+            ("\"lamport\":5", "\"lamport\":18446744073709551616", malformed_somehow()),
             ("1700000000000", "9007199254740992", E::OutOfRange("sent_at_ms")),
-            ("\"general\"", "\"gen eral\"", malformed()),
-            ("\"general\"", r#""gen\u0000eral""#, malformed()),
-            ("\"general\"", "\"@alice+alice\"", malformed()),
-            ("\"alice\"", "\"\"", malformed()),
-            ("\"alice\"", &format!("\"{}\"", "a".repeat(10_000)), malformed()),
+            ("\"general\"", "\"gen eral\"", malformed_somehow()),
+            ("\"general\"", r#""gen\u0000eral""#, malformed_somehow()),
+            ("\"general\"", "\"@alice+alice\"", malformed_somehow()),
+            ("\"alice\"", "\"\"", malformed_somehow()),
+            ("\"alice\"", &format!("\"{}\"", "a".repeat(10_000)), malformed_somehow()),
             ("\"hello\"", "\"\"", E::TextEmpty),
             ("hello", &"x".repeat(TEXT_BYTES_MAX + 1), E::TextTooLong),
             ("hello", &"x".repeat(ENVELOPE_BYTES_MAX), E::TooLarge),
-            ("hello", r"\ud800", malformed()),
+            ("hello", r"\ud800", malformed_somehow()),
             // unknown kinds
-            ("\"text\",", "\"Text\",", malformed()),
-            ("\"text\",", "\"\",", malformed()),
-            ("\"text\",", &format!("\"{}\",", "k".repeat(65)), malformed()),
+            ("\"text\",", "\"Text\",", malformed_somehow()),
+            ("\"text\",", "\"\",", malformed_somehow()),
+            ("\"text\",", &format!("\"{}\",", "k".repeat(65)), malformed_somehow()),
             ("\"text\",\"body\":{", "\"new\",\"body\":{ ", E::NotCanonical),
             (r#""text","body":{"text":"hello"}"#, r#""new","body":[]"#, E::NotCanonical),
             (r#""text","body":{"text":"hello"}"#, r#""new","body":{"a":1,"a":1}"#, E::NotCanonical),
             (r#""text","body":{"text":"hello"}"#, r#""new","body":{"a":0.5}"#, E::NotCanonical),
-            (r#""text","body":{"text":"hello"}"#, r#""member.join","body":{"a":1}"#, malformed()),
-            (r#""text","body":{"text":"hello"}"#, r#""channel.create","body":{"visibility":"secret"}"#, malformed()),
-        ];
-        for (old, new, expected) in cases {
-            let error = Envelope::parse(&with(old, new)).expect_err(new);
-            let same = std::mem::discriminant(&error) == std::mem::discriminant(&expected);
-            let exact = matches!(expected, E::Malformed(_)) || error == expected;
-            assert!(same && exact, "{old} -> {}: {error:?}", &new[..new.len().min(60)]);
-        }
+            (r#""text","body":{"text":"hello"}"#, r#""member.join","body":{"a":1}"#, malformed_somehow()),
+            (
+                r#""text","body":{"text":"hello"}"#,
+                r#""channel.create","body":{"visibility":"secret"}"#,
+                malformed_somehow(),
+            ),
+        ]);
     }
 
     #[test]
