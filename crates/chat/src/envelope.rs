@@ -24,6 +24,10 @@ pub const BODY_DEPTH_MAX: usize = 16;
 /// Largest number in an envelope: the largest integer that every JSON reader holds exactly (2^53 - 1).
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 
+/// Highest Lamport time of others that is heeded: half of all numbers. Without it one device could jump to the last number
+/// and leave nobody a later one.
+pub const LAMPORT_HEEDED_MAX: u64 = 1 << 52;
+
 /// The only version of the format.
 const VERSION: u64 = 1;
 
@@ -142,10 +146,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Makes the envelope that comes next in `device`'s chain after `head`, later than every Lamport time up to
-    /// `lamport_seen`, the highest one known in the channel.
+    /// Makes the envelope that comes next in `device`'s chain after `head`, later than `lamport_seen`, the highest Lamport
+    /// time known in the channel, as far as that is to be heeded ([`LAMPORT_HEEDED_MAX`]).
     pub fn follow(self, device: DeviceId, head: Option<&Head>, lamport_seen: u64) -> Envelope {
-        let seen = lamport_seen.max(head.map_or(0, |head| head.lamport));
+        let seen = lamport_seen.min(LAMPORT_HEEDED_MAX).max(head.map_or(0, |head| head.lamport));
         Envelope {
             channel: self.channel,
             author: self.author,
@@ -527,6 +531,12 @@ mod tests {
         assert_eq!((second.n, second.prev, second.lamport), (2, Some(id), 42));
         assert_eq!(crate::check_chain(Some(&head), &second), Ok(()));
         assert_eq!(draft().follow(device, Some(&head), 0).lamport, 2, "above its own last one in any case");
+
+        // somebody jumped to the end of time: there is room after it all the same
+        let after_jump = draft().follow(device, Some(&head), NUMBER_MAX);
+        assert!(Envelope::parse(&after_jump.to_bytes()).is_ok());
+        let jumped = Head::of(&after_jump, id);
+        assert_eq!(draft().follow(device, Some(&jumped), NUMBER_MAX).lamport, LAMPORT_HEEDED_MAX + 2);
     }
 
     proptest! {

@@ -25,8 +25,8 @@ mod view;
 pub use chain::{AppendError, Head, check_chain};
 pub use delivery::DeliveryState;
 pub use envelope::{
-    BODY_DEPTH_MAX, Body, Draft, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, KIND_BYTES_MAX, NUMBER_MAX,
-    TEXT_BYTES_MAX, Visibility,
+    BODY_DEPTH_MAX, Body, Draft, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, KIND_BYTES_MAX, LAMPORT_HEEDED_MAX,
+    NUMBER_MAX, TEXT_BYTES_MAX, Visibility,
 };
 pub use history::{Arrival, Entry, History, Inserted, Path};
 pub use ids::{DeviceId, EnvelopeId, IdError, Signature, TrackerId};
