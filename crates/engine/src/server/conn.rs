@@ -30,10 +30,9 @@ pub(super) struct Conn {
 }
 
 /// What the client does next.
-#[expect(clippy::large_enum_variant, reason = "moved once; boxing would cost an allocation per request")]
 pub(super) enum Next {
-    /// It asks for something.
-    Request(RequestHead),
+    /// It asks for something: the head is in the slot.
+    Request,
     /// It sends what is no request.
     Malformed(ParseError),
     /// It has begun a request and does not go on.
@@ -81,13 +80,14 @@ impl Conn {
         self.requests_left.get() > 0 && !self.worker.is_stopping()
     }
 
-    /// Waits for the next head, having sent every answer that is ready.
-    pub(super) async fn next(&self, is_first: bool) -> Next {
+    /// Waits for the next head, having sent every answer that is ready. A head is put into `slot`: heads
+    /// are large, and this way they are copied once.
+    pub(super) async fn next(&self, is_first: bool, slot: &mut Option<RequestHead>) -> Next {
         let mut waiting = Waiting::NotYet;
         self.reading.disarm();
-        let next = std::future::poll_fn(|cx| self.poll_next(cx, is_first, &mut waiting)).await;
+        let next = std::future::poll_fn(|cx| self.poll_next(cx, is_first, &mut waiting, slot)).await;
         self.reading.disarm();
-        if let Next::Request(_) = next {
+        if let Next::Request = next {
             self.requests_left.set(self.requests_left.get().saturating_sub(1));
             self.reading_pace.reset();
             self.writing_pace.reset();
@@ -95,17 +95,25 @@ impl Conn {
         next
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>, is_first: bool, waiting: &mut Waiting) -> Poll<Next> {
+    fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+        is_first: bool,
+        waiting: &mut Waiting,
+        slot: &mut Option<RequestHead>,
+    ) -> Poll<Next> {
         loop {
-            let event = {
+            {
                 let wire = &mut *self.wire.borrow_mut();
-                wire.decoder.poll(&mut wire.input)
-            };
-            match event {
-                Ok(Some(Event::Head(head))) => return Poll::Ready(Next::Request(head)),
-                Ok(Some(_)) => continue, // the end of a body that was drained
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Next::Malformed(error)),
+                match wire.decoder.poll(&mut wire.input) {
+                    Ok(Some(Event::Head(head))) => {
+                        *slot = Some(head);
+                        return Poll::Ready(Next::Request);
+                    }
+                    Ok(Some(_)) => continue, // the end of a body that was drained
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Next::Malformed(error)),
+                }
             }
             if ready!(self.poll_flush(cx)).is_err() || self.wire.borrow().is_eof {
                 // Also in the middle of a head: whoever has closed the sending side will not finish it.

@@ -45,9 +45,10 @@ enum Outcome {
 /// Answers all requests of one connection.
 pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
     let mut is_first = true;
+    let mut head = None;
     let outcome = loop {
-        let outcome = match conn.next(is_first).await {
-            Next::Request(head) => exchange(conn, service, head).await,
+        let outcome = match conn.next(is_first, &mut head).await {
+            Next::Request => exchange(conn, service, &mut head).await,
             Next::Malformed(error) => {
                 tracing::debug!(peer = %conn.peer.addr, %error, "malformed request");
                 refuse(conn, error.status(), error.reason()).await
@@ -71,21 +72,22 @@ pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
     drop(conn.wire.borrow_mut().take_socket());
 }
 
-async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, head: RequestHead) -> Outcome {
+async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, slot: &mut Option<RequestHead>) -> Outcome {
+    let Some(head) = &*slot else { return Outcome::Abort };
     let asked = Asked {
         method: head.method(),
         version: head.version(),
         keep_alive: head.keep_alive(),
         wants_trailers: head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")),
     };
-    let body = Incoming::open(conn, &head).map_or(Body::Empty, Body::incoming);
+    let body = Incoming::open(conn, head).map_or(Body::Empty, Body::incoming);
     if let Some(response) = refused_method(asked.method) {
         drop(body);
-        return respond(conn, &asked, response).await;
+        return respond(conn, &asked, &mut Some(response)).await;
     }
-    let request = Request::new(head, body, conn.peer.clone());
-    match call(conn, service, request).await {
-        Called::Answered(response) => respond(conn, &asked, response).await,
+    let mut response = None;
+    match call(conn, service, slot, body, &mut response).await {
+        Called::Answered => respond(conn, &asked, &mut response).await,
         Called::Panicked => {
             tracing::error!(peer = %conn.peer.addr, "the service panicked");
             refuse(conn, StatusCode::INTERNAL_SERVER_ERROR, "this request could not be answered").await
@@ -106,42 +108,55 @@ fn refused_method(method: Method) -> Option<Response> {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "moved once; boxing would cost an allocation per request")]
 enum Called {
-    Answered(Response),
+    /// The response is in the slot.
+    Answered,
     Panicked,
     Gone,
 }
 
 /// Runs the service inside this connection's task; a panic ends this request only.
-async fn call<S: Service>(conn: &Conn, service: &S, request: Request) -> Called {
-    let mut answer = pin!(async { service.call(request).await });
+///
+/// Head and response pass through slots because they are large: this way each is copied once.
+async fn call<S: Service>(
+    conn: &Conn,
+    service: &S,
+    head: &mut Option<RequestHead>,
+    body: Body,
+    response: &mut Option<Response>,
+) -> Called {
+    let mut answer = pin!(async {
+        if let Some(head) = head.take() {
+            *response = Some(service.call(Request::new(head, body, conn.peer.clone())).await);
+        }
+    });
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-        Ok(Poll::Ready(response)) => Poll::Ready(Called::Answered(response)),
+        Ok(Poll::Ready(())) => Poll::Ready(Called::Answered),
         Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Called::Gone),
         Err(_) => Poll::Ready(Called::Panicked),
     })
     .await
 }
 
-async fn respond(conn: &Rc<Conn>, asked: &Asked, mut response: Response) -> Outcome {
+async fn respond(conn: &Rc<Conn>, asked: &Asked, slot: &mut Option<Response>) -> Outcome {
+    let Some(response) = slot else { return Outcome::Abort };
     if response.on_upgrade.is_some() && conn.body.is_open() {
         tracing::error!(peer = %conn.peer.addr, "an upgrade was answered before the request's content was read");
         return refuse(conn, StatusCode::INTERNAL_SERVER_ERROR, "unread content before an upgrade").await;
     }
     if response.status.is_interim() && response.on_upgrade.is_none() {
         tracing::error!(status = response.status.as_u16(), "a service answered with an interim status");
-        response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
+        *response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
     }
     let settings = &conn.worker.settings;
     let keep_alive = asked.keep_alive && conn.may_go_on() && conn.body.may_be_drained(settings.drain_bytes_max);
-    let framing = framing_of(&response, asked);
-    let (mut encoder, keep_alive) = write_head(conn, asked, &response, framing, keep_alive);
+    let framing = framing_of(response, asked);
+    let (mut encoder, keep_alive) = write_head(conn, asked, response, framing, keep_alive);
     tracing::debug!(peer = %conn.peer.addr, method = %asked.method, status = response.status.as_u16(), "answered");
-    if let Some(on_upgrade) = response.on_upgrade {
+    if let Some(on_upgrade) = response.on_upgrade.take() {
         return if conn.flush().await.is_ok() { Outcome::Upgrade(on_upgrade) } else { Outcome::Abort };
     }
-    let sent = send_body(conn, asked, &mut encoder, response.body).await;
+    let sent = send_body(conn, asked, &mut encoder, &mut response.body).await;
     match sent {
         Ok(()) if !keep_alive && !asked.keep_alive && !conn.body.is_open() => Outcome::Done,
         Ok(()) if !keep_alive => Outcome::Close,
@@ -191,19 +206,18 @@ fn write_head(
     (written.body, written.keep_alive)
 }
 
-async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: Body) -> Result<(), BodyError> {
-    let mut body = body;
+async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: &mut Body) -> Result<(), BodyError> {
     if encoder.discards() {
-        body = Body::Empty;
+        *body = Body::Empty;
     }
     let trailers = match body {
         Body::Empty => None,
         Body::Full(bytes) => {
-            send_chunk(conn, encoder, bytes).await?;
+            send_chunk(conn, encoder, std::mem::take(bytes)).await?;
             None
         }
         Body::Stream(_) => {
-            while let Some(chunk) = next_chunk(conn, &mut body).await {
+            while let Some(chunk) = next_chunk(conn, body).await {
                 send_chunk(conn, encoder, chunk?).await?;
             }
             body.trailers().filter(|_| asked.wants_trailers)
@@ -272,10 +286,10 @@ async fn break_off(conn: &Conn, encoder: &BodyEncoder) {
 /// Answers by ourselves, in the service's stead, and closes.
 async fn refuse(conn: &Rc<Conn>, status: StatusCode, detail: &str) -> Outcome {
     let asked = Asked { method: Method::Get, version: Version::Http11, keep_alive: false, wants_trailers: false };
-    let response = refusal(status, detail);
+    let mut response = refusal(status, detail);
     let framing = framing_of(&response, &asked);
     let (mut encoder, _) = write_head(conn, &asked, &response, framing, false);
-    match send_body(conn, &asked, &mut encoder, response.body).await {
+    match send_body(conn, &asked, &mut encoder, &mut response.body).await {
         Ok(()) => Outcome::Close,
         Err(_) => Outcome::Abort,
     }

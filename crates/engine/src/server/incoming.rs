@@ -67,7 +67,8 @@ pub(crate) struct Incoming {
     owner: u64,
     limit: u64,
     received: u64,
-    trailers: Option<Trailers>,
+    /// Boxed because it is rare, and a body is moved with every request.
+    trailers: Option<Box<Trailers>>,
 }
 
 impl Incoming {
@@ -124,7 +125,7 @@ impl Incoming {
             match self.poll_event() {
                 Ok(Some(Event::Data(data))) => return Poll::Ready(Some(self.count(data))),
                 Ok(Some(Event::Trailers(trailers))) => {
-                    self.trailers = Some(trailers);
+                    self.trailers = Some(Box::new(trailers));
                     continue;
                 }
                 Ok(Some(Event::End)) => return Poll::Ready(None),
