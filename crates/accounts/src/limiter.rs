@@ -17,7 +17,7 @@ const FAILURES_PER_NAME: u32 = 200;
 const FAILURES_PER_ADDRESS: u32 = 60;
 /// New accounts from one address in a window: a class behind one router signs up at once.
 const SIGN_UPS_PER_ADDRESS: u32 = 200;
-/// Windows remembered at once; past that, those that have run out are forgotten, then all.
+/// Windows remembered at once; past that, see [`make_room`].
 const WINDOWS_MAX: usize = 20_000;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -28,6 +28,7 @@ enum Subject {
     SignUp(IpAddr),
 }
 
+#[derive(Default)]
 struct Window {
     started_ms: u64,
     count: u32,
@@ -67,30 +68,47 @@ impl Limiter {
         self.count(&[Subject::SignUp(from)], now_ms)
     }
 
+    /// Counts all subjects, or none of them and remembers nothing: a refused try costs no memory.
     fn count(&self, subjects: &[Subject], now_ms: u64) -> Result<(), AccountError> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if windows.len() + subjects.len() > WINDOWS_MAX {
-            windows.retain(|_, window| now_ms.saturating_sub(window.started_ms) < WINDOW_MS);
-            if windows.len() + subjects.len() > WINDOWS_MAX {
-                windows.clear();
-            }
-        }
         for subject in subjects {
-            let window = windows.entry(subject.clone()).or_insert(Window { started_ms: now_ms, count: 0 });
-            if now_ms.saturating_sub(window.started_ms) >= WINDOW_MS {
-                *window = Window { started_ms: now_ms, count: 0 };
-            }
-            if window.count >= subject.limit() {
+            if let Some(window) = windows.get(subject)
+                && window.is_open(now_ms)
+                && window.count >= subject.limit()
+            {
                 let end_ms = window.started_ms + WINDOW_MS;
                 return Err(AccountError::RateLimited { retry_after_s: end_ms.saturating_sub(now_ms).div_ceil(1000) });
             }
         }
+        if windows.len() + subjects.len() > WINDOWS_MAX {
+            make_room(&mut windows, now_ms);
+        }
         for subject in subjects {
-            if let Some(window) = windows.get_mut(subject) {
-                window.count += 1;
+            let window = windows.entry(subject.clone()).or_default();
+            if window.count == 0 || !window.is_open(now_ms) {
+                *window = Window { started_ms: now_ms, count: 0 };
             }
+            window.count += 1;
         }
         Ok(())
+    }
+}
+
+/// Forgets windows that have run out and, if most have not, the half that counted least: whoever floods the memory
+/// with single tries cannot make it forget the tries of a guess.
+fn make_room(windows: &mut HashMap<Subject, Window>, now_ms: u64) {
+    windows.retain(|_, window| window.is_open(now_ms));
+    if windows.len() > WINDOWS_MAX / 2 {
+        let mut counts: Vec<u32> = windows.values().map(|window| window.count).collect();
+        let half = counts.len() / 2;
+        let (_, &mut median, _) = counts.select_nth_unstable(half);
+        windows.retain(|_, window| window.count > median);
+    }
+}
+
+impl Window {
+    fn is_open(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.started_ms) < WINDOW_MS
     }
 }
 
@@ -142,6 +160,32 @@ mod tests {
         let limiter = Limiter::default();
         let tries = (0..FAILURES_PER_ADDRESS + 1).map(|i| limiter.login(&user(&format!("user{i}")), HERE, 5));
         assert_eq!(tries.filter(Result::is_err).count(), 1);
+    }
+
+    #[test]
+    fn refused_tries_leave_no_trace() {
+        let limiter = Limiter::default();
+        for _ in 0..FAILURES_PER_NAME_AND_ADDRESS {
+            assert!(limiter.login(&user("alice"), HERE, 5).is_ok());
+        }
+        for i in 0..WINDOWS_MAX {
+            let _ = limiter.login(&user(&format!("u{i}")), HERE, 5);
+        }
+        assert!(limiter.login(&user("alice"), HERE, 5).is_err(), "other names cannot wash the count away");
+        assert!(limiter.windows.lock().unwrap().len() < WINDOWS_MAX / 10);
+    }
+
+    #[test]
+    fn who_has_failed_most_is_forgotten_last() {
+        let limiter = Limiter::default();
+        for _ in 0..FAILURES_PER_NAME_AND_ADDRESS {
+            assert!(limiter.login(&user("alice"), HERE, 5).is_ok());
+        }
+        for i in 0..WINDOWS_MAX as u32 * 2 {
+            let address = IpAddr::V4(std::net::Ipv4Addr::from_bits(i));
+            limiter.sign_up(address, 6).expect("each address is new");
+        }
+        assert!(limiter.login(&user("alice"), HERE, 7).is_err());
     }
 
     #[test]
