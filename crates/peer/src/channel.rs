@@ -16,7 +16,7 @@ pub(crate) struct Channel {
     /// The newest roster held.
     pub(crate) roster: Option<SignedRoster>,
     /// Whether this user is in it.
-    pub(crate) joined: bool,
+    pub(crate) standing: Standing,
     pub(crate) visibility: Option<Visibility>,
     /// As the tracker lists them, for channels without a roster.
     pub(crate) members_listed: usize,
@@ -34,8 +34,6 @@ pub(crate) struct Channel {
     pub(crate) changing: bool,
     /// A change whose way is not known.
     pub(crate) unresolved: Option<Sealed>,
-    /// Whether the user wants to be in it and is not yet.
-    pub(crate) wanted: bool,
     /// What the user said meanwhile.
     pub(crate) waiting: VecDeque<String>,
     pub(crate) unread: u64,
@@ -50,6 +48,18 @@ pub(crate) struct Channel {
     acknowledged: HashMap<DeviceId, u64>,
 }
 
+/// Whether the user is in a channel.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No.
+    #[default]
+    Outside,
+    /// Not yet, but it is tried.
+    Wanted,
+    /// Yes.
+    Joined,
+}
+
 /// How far an own message has come.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Own {
@@ -59,14 +69,19 @@ pub(crate) struct Own {
 }
 
 impl Channel {
+    /// Whether the user is in it.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.standing == Standing::Joined
+    }
+
     /// Whether something can be said in it at once.
     pub(crate) fn is_ready(&self) -> bool {
-        self.joined && !self.changing && self.unresolved.is_none() && self.waiting.is_empty()
+        self.is_joined() && !self.changing && self.unresolved.is_none() && self.waiting.is_empty()
     }
 
     /// Whether it will become ready by itself.
     pub(crate) fn is_coming(&self) -> bool {
-        self.wanted || self.changing || self.unresolved.is_some()
+        self.standing == Standing::Wanted || self.changing || self.unresolved.is_some()
     }
 
     /// An envelope is part of the history now.
@@ -118,7 +133,7 @@ impl Channel {
         ChannelSummary {
             name: name.clone(),
             visibility: self.visibility.unwrap_or(direct),
-            member: self.joined,
+            member: self.is_joined(),
             members,
             unread: self.unread,
         }

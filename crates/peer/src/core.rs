@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
+use crate::api::Call;
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::link::Tls;
@@ -83,6 +84,8 @@ pub(crate) struct Core {
     events: mpsc::Sender<Event>,
     /// Owned: dropped with the core means stopped.
     tasks: JoinSet<()>,
+    /// Those that move the bytes of links: they end by themselves when their link is forgotten.
+    link_tasks: JoinSet<()>,
     started: Instant,
     quitting: bool,
     failure: Option<PeerError>,
@@ -93,6 +96,7 @@ impl Core {
     pub(crate) async fn run(
         mut self,
         listener: TcpListener,
+        mut calls: Option<mpsc::Receiver<Call>>,
         mut inbox: mpsc::Receiver<Event>,
         mut commands: mpsc::Receiver<Command>,
         notices: mpsc::Sender<Notice>,
@@ -126,13 +130,22 @@ impl Core {
                     }
                     self.handle_events(batch).await;
                 }
+                Some(call) = next_call(&mut calls), if room && calls.is_some() => self.handle_call(call).await,
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                Some(_) = self.link_tasks.join_next(), if !self.link_tasks.is_empty() => {}
                 () = sleep_until(wake) => {}
             }
             self.handle_time();
         }
         self.stop(&notices).await;
         self.failure.map_or(Ok(()), Err)
+    }
+
+    /// Carries out what a program asks by the local API; it learns what the user interface learns from that.
+    async fn handle_call(&mut self, call: Call) {
+        let before = self.pending.len();
+        self.handle_commands(vec![call.command]).await;
+        let _ = call.reply.send(self.pending.range(before..).cloned().collect());
     }
 
     /// Hands over what waits, as far as there is room.
@@ -159,6 +172,8 @@ impl Core {
         self.node.handle_stop();
         self.carry_out_outputs().await;
         self.links.clear(); // the tasks write what waits, then close
+        let farewell = async { while self.link_tasks.join_next().await.is_some() {} };
+        let _ = timeout(STOP_TIMEOUT, farewell).await;
         let goodbye = async {
             if let Some(context) = self.context.as_ref().filter(|context| context.online.get()) {
                 let _ = context.tracker.leave_presence().await;
@@ -212,7 +227,7 @@ impl Core {
 
     /// Tells the channels as they are known here.
     fn tell_channels(&mut self) {
-        let summaries = self.channels.iter().filter(|(_, channel)| channel.joined || channel.members_listed > 0);
+        let summaries = self.channels.iter().filter(|(_, channel)| channel.is_joined() || channel.members_listed > 0);
         let summaries = summaries.map(|(name, channel)| channel.summary(name)).collect();
         self.tell(Notice::Channels(summaries));
     }
@@ -235,6 +250,14 @@ impl Core {
             mine: envelope.author == self.user,
             state: entry.state(),
         }
+    }
+}
+
+/// The next call of the local API, if it is served.
+async fn next_call(calls: &mut Option<mpsc::Receiver<Call>>) -> Option<Call> {
+    match calls {
+        Some(calls) => calls.recv().await,
+        None => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`run`] is all of it: commands of a user interface go in, notices come out. The protocol between peers is `p2p`'s, what
 //! messages are is `chat`'s, where they are kept is the [`chat::History`] handed in; here they meet sockets and clocks.
 
+mod api;
 mod backoff;
 mod channel;
 mod core;
@@ -30,6 +31,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+pub use api::API_FILE;
 pub use key::KeyError;
 pub use settings::{DEFAULT_CHANNEL, Pace, Settings, TrackerUrl, TrackerUrlError};
 
@@ -80,9 +82,11 @@ pub fn run(
     stop: Stop,
 ) -> Result<(), PeerError> {
     let held = key::load_or_make(&settings.data_dir)?;
+    let api = settings.api.map(|address| api::serve(address, &settings.data_dir, settings.channel.clone()));
+    let (_served, calls) = api.transpose()?.unzip();
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| PeerError::Start(error.to_string()))?;
-    let done = LocalSet::new().block_on(&runtime, converse(settings, &held, history, commands, notices, stop));
+    let done = LocalSet::new().block_on(&runtime, converse(settings, &held, history, calls, commands, notices, stop));
     // name look-ups may still hang on a thread of their own; nothing waits for them
     runtime.shutdown_background();
     done
@@ -92,6 +96,7 @@ async fn converse(
     settings: Settings,
     held: &key::HeldKey,
     history: Arc<dyn History>,
+    calls: Option<mpsc::Receiver<api::Call>>,
     commands: mpsc::Receiver<Command>,
     notices: mpsc::Sender<Notice>,
     stop: Stop,
@@ -100,5 +105,5 @@ async fn converse(
     let listener = TcpListener::bind(address).await.map_err(|source| PeerError::Listen { address, source })?;
     let (events, inbox) = mpsc::channel(core::EVENTS_AHEAD_MAX);
     let core = core::Core::new(settings, held, history, events)?;
-    core.run(listener, inbox, commands, notices, stop).await
+    core.run(listener, calls, inbox, commands, notices, stop).await
 }

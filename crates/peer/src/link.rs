@@ -38,7 +38,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Time for a TCP connection to come up before the address counts as unreachable.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What stands before the 32 key bytes in an Ed25519 SubjectPublicKeyInfo (RFC 8410 §4).
+/// What stands before the 32 key bytes in an Ed25519 `SubjectPublicKeyInfo` (RFC 8410 §4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// What stands before the 32 secret bytes in an Ed25519 PKCS#8 document (RFC 8410 §7).
 const PKCS8_PREFIX: [u8; 16] =
@@ -251,7 +251,7 @@ fn spki_of(device: &DeviceId) -> Vec<u8> {
     spki
 }
 
-/// The device named by a SubjectPublicKeyInfo, if it is an Ed25519 key in its one DER form.
+/// The device named by a `SubjectPublicKeyInfo`, if it is an Ed25519 key in its one DER form.
 fn device_of(spki: &[u8]) -> Option<DeviceId> {
     let key: [u8; 32] = spki.strip_prefix(&SPKI_PREFIX)?.try_into().ok()?;
     Some(DeviceId(key))

@@ -19,6 +19,7 @@ const LINKS_SOUGHT_MAX: usize = 256;
 
 /// One device of somebody.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts: every combination occurs
 pub(crate) struct Person {
     pub(crate) user: UserName,
     pub(crate) hosted: bool,

@@ -103,10 +103,10 @@ pub(crate) async fn drive(
     unwritten: Rc<Unwritten>,
     events: mpsc::Sender<Event>,
 ) {
-    let (reader, writer) = split(stream);
+    let (source, sink) = split(stream);
     tokio::select! {
-        () = read(link, reader, &unwritten, &events) => {}
-        () = write(writer, writes, &unwritten) => {}
+        () = read(link, source, &unwritten, &events) => {}
+        () = write(sink, writes, &unwritten) => {}
     }
     let _ = events.send(Event::LinkLost { link }).await;
 }
@@ -127,16 +127,16 @@ async fn read(link: LinkId, mut reader: impl AsyncRead + Unpin, unwritten: &Unwr
     }
 }
 
-async fn write(mut writer: impl AsyncWrite + Unpin, mut writes: mpsc::Receiver<Bytes>, unwritten: &Unwritten) {
+async fn write(mut sink: impl AsyncWrite + Unpin, mut writes: mpsc::Receiver<Bytes>, unwritten: &Unwritten) {
     while let Some(mut bytes) = writes.recv().await {
         let round = async {
             loop {
                 let count = bytes.len();
-                writer.write_all_buf(&mut bytes).await?;
+                sink.write_all_buf(&mut bytes).await?;
                 unwritten.remove(count);
                 match writes.try_recv() {
                     Ok(more) => bytes = more,
-                    Err(_) => break writer.flush().await,
+                    Err(_) => break sink.flush().await,
                 }
             }
         };
@@ -144,7 +144,7 @@ async fn write(mut writer: impl AsyncWrite + Unpin, mut writes: mpsc::Receiver<B
             return;
         }
     }
-    let _ = timeout(CLOSE_TIMEOUT, writer.shutdown()).await;
+    let _ = timeout(CLOSE_TIMEOUT, sink.shutdown()).await;
 }
 
 /// Tries all addresses of a device, each a little after the one before, then the relay; reports the first that answers.

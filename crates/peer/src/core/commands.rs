@@ -8,7 +8,7 @@ use chat::{
 
 use super::startup::READ_MARKS;
 use super::{Core, unix_ms};
-use crate::channel::{Channel, WAITING_MAX};
+use crate::channel::{Channel, Standing, WAITING_MAX};
 use crate::event::Event;
 use crate::membership::{self, Intent};
 use crate::settings::DEFAULT_CHANNEL;
@@ -159,7 +159,7 @@ impl Core {
     pub(super) async fn write_waiting(&mut self, name: &ChannelName) {
         let author = self.user.clone();
         let Some(channel) = self.channels.get_mut(name) else { return };
-        if !channel.joined || channel.changing || channel.unresolved.is_some() {
+        if !channel.is_joined() || channel.changing || channel.unresolved.is_some() {
             return;
         }
         let texts = std::mem::take(&mut channel.waiting);
@@ -173,11 +173,11 @@ impl Core {
     }
 
     fn join(&mut self, name: &ChannelName) {
-        if self.channels.get(name).is_some_and(|channel| channel.joined) {
+        if self.channels.get(name).is_some_and(Channel::is_joined) {
             return self.tell_channels();
         }
         if let Some(channel) = self.channel_mut(name) {
-            channel.wanted = true;
+            channel.standing = Standing::Wanted;
         }
         self.carry_out(name.clone(), Intent::Join { create: None });
     }
@@ -193,16 +193,16 @@ impl Core {
         if name.direct_partner(&self.user).is_none() {
             return self.trouble(format!("{name} is between others"), "write /msg USER TEXT");
         }
-        if self.channels.get(name).is_none_or(|channel| !channel.joined && !channel.is_coming()) {
+        if self.channels.get(name).is_none_or(|channel| !channel.is_joined() && !channel.is_coming()) {
             if let Some(channel) = self.channel_mut(name) {
-                channel.wanted = true;
+                channel.standing = Standing::Wanted;
             }
             self.carry_out(name.clone(), Intent::Join { create: None });
         }
     }
 
     fn change(&mut self, channel: ChannelName, body: Body) {
-        if self.channels.get(&channel).is_none_or(|channel| !channel.joined) {
+        if self.channels.get(&channel).is_none_or(|channel| !channel.is_joined()) {
             return self.trouble(format!("you are not in {channel}"), format!("/join {channel} first"));
         }
         self.carry_out(channel, Intent::Change(body));

@@ -12,6 +12,7 @@ use super::startup::ADDRESSES;
 use super::{Core, Link};
 use crate::PeerError;
 use crate::backoff::dice;
+use crate::channel::{Channel, Standing};
 use crate::event::Event;
 use crate::link::Authenticated;
 use crate::membership;
@@ -118,7 +119,7 @@ impl Core {
         let link = linked.link;
         self.links.insert(link, Link { device, path: linked.path, writes, unwritten: unwritten.clone(), asked });
         self.people.handle_link(device, linked);
-        self.tasks.spawn_local(socket::drive(link, stream.stream, waiting, unwritten, self.events.clone()));
+        self.link_tasks.spawn_local(socket::drive(link, stream.stream, waiting, unwritten, self.events.clone()));
         self.node.handle_link_up(link, device, self.now_ms());
     }
 
@@ -159,9 +160,9 @@ impl Core {
         if let Some(sealed) = channel.unresolved.clone() {
             channel.changing = true;
             self.tasks.spawn_local(membership::resume(context, name, sealed));
-        } else if channel.joined {
+        } else if channel.is_joined() {
             self.fetch_roster(name);
-        } else if channel.wanted {
+        } else if channel.standing == Standing::Wanted {
             self.join_wanted(name);
         }
     }
@@ -190,7 +191,7 @@ impl Core {
 
     /// The tracker does not take this user. Whoever has channels already can go on talking to peers; others cannot.
     fn handle_refused(&mut self, detail: String) {
-        if self.channels.values().any(|channel| channel.joined) {
+        if self.channels.values().any(Channel::is_joined) {
             let was_told = self.online == Some(false);
             self.handle_offline(detail.clone());
             if !was_told {
@@ -231,7 +232,7 @@ impl Core {
             let Some(channel) = self.channel_mut(&entry.name) else { break };
             channel.visibility = Some(entry.visibility);
             channel.members_listed = entry.members().max(1);
-            if entry.member && !channel.joined && !channel.changing {
+            if entry.member && !channel.is_joined() && !channel.changing {
                 self.fetch_roster(entry.name.clone());
             }
         }
@@ -241,13 +242,13 @@ impl Core {
     async fn handle_change_ended(&mut self, name: &ChannelName, hopeless: bool) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         channel.changing = false;
-        if channel.joined {
+        if channel.is_joined() {
             self.write_waiting(name).await;
             if let Some(context) = &self.context {
                 context.want_sync(name);
             }
         } else if hopeless {
-            channel.wanted = false;
+            channel.standing = Standing::Outside;
             let lost = std::mem::take(&mut channel.waiting).len();
             if lost > 0 {
                 self.trouble(format!("{lost} messages for {name} were not sent"), "say them again in another channel");

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::startup::{ROSTERS, UNRESOLVED};
 use super::{Core, unix_ms};
+use crate::channel::{Channel, Standing};
 use crate::event::Outcome;
 use crate::membership;
 use crate::wire::EnvelopeText;
@@ -31,7 +32,7 @@ impl Core {
             }
         }
         for (name, entries) in by_channel {
-            if self.channels.get(&name).is_some_and(|channel| channel.joined) {
+            if self.channels.get(&name).is_some_and(Channel::is_joined) {
                 if let Err(error) = self.take_numbered(&name, entries).await {
                     self.trouble(
                         format!("{name}: what the tracker sent could not be stored: {error}"),
@@ -268,7 +269,7 @@ impl Core {
 
     async fn leave(&mut self, name: &ChannelName) {
         if let Some(channel) = self.channels.get_mut(name) {
-            (channel.joined, channel.wanted, channel.roster) = (false, false, None);
+            (channel.standing, channel.roster) = (Standing::Outside, None);
         }
         let _ = self.history.put(&format!("{ROSTERS}{name}"), Vec::new()).await;
         self.node.handle_channel_lost(name, self.now_ms());

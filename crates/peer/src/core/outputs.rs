@@ -7,6 +7,7 @@ use p2p::{Arrived, LinkId, Output, Reason};
 
 use super::{Core, unix_ms};
 use crate::backoff::dice;
+use crate::channel::Channel;
 use crate::membership::is_member;
 
 /// How long others' messages are left to their authors to hand to the tracker.
@@ -32,9 +33,8 @@ impl Core {
                 }
                 Output::Roster { bytes, signature, .. } => {
                     let opened = self.tracker_id.map(|id| SignedRoster::open(&bytes, signature, &id));
-                    match opened {
-                        Some(Ok(roster)) => self.keep_roster(roster).await,
-                        _ => tracing::debug!("a peer's roster is not believed"),
+                    if let Some(Ok(roster)) = opened {
+                        self.keep_roster(roster).await;
                     }
                 }
                 Output::Typing { channel, user, .. } => self.tell(Notice::Typing { channel, user }),
@@ -132,7 +132,7 @@ impl Core {
     /// Believes a roster and keeps it for the time when the tracker is away.
     pub(super) async fn keep_roster(&mut self, roster: SignedRoster) {
         let name = roster.roster().channel.clone();
-        let joined = self.channels.get(&name).is_some_and(|channel| channel.joined);
+        let joined = self.channels.get(&name).is_some_and(Channel::is_joined);
         if !joined && !is_member(&roster, &self.user) {
             return; // none of our business
         }
@@ -153,7 +153,7 @@ impl Core {
 
     /// A channel's roster is up to date: what waited for it goes on.
     async fn handle_roster_known(&mut self, name: &ChannelName) {
-        let joined = self.channels.get(name).is_some_and(|channel| channel.joined);
+        let joined = self.channels.get(name).is_some_and(Channel::is_joined);
         if joined {
             self.write_waiting(name).await;
             if let Some(context) = &self.context {

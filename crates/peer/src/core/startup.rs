@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Core;
-use crate::channel::Channel;
+use crate::channel::{Channel, Standing};
 use crate::event::Event;
 use crate::key::HeldKey;
 use crate::link::{HANDSHAKE_TIMEOUT, Tcp, Tls};
@@ -71,6 +71,7 @@ impl Core {
             pending: std::collections::VecDeque::new(),
             events,
             tasks: JoinSet::new(),
+            link_tasks: JoinSet::new(),
             started: Instant::now(),
             quitting: false,
             failure: None,
@@ -92,8 +93,8 @@ impl Core {
         self.tasks.spawn_local(socket::listen(listener, tcp, self.events.clone()));
         let wanted = self.settings.channel.clone();
         let has_tracker = self.context.is_some();
-        if let Some(channel) = self.channel_mut(&wanted).filter(|channel| !channel.joined) {
-            channel.wanted = has_tracker;
+        if let Some(channel) = self.channel_mut(&wanted).filter(|channel| !channel.is_joined()) {
+            channel.standing = if has_tracker { Standing::Wanted } else { Standing::Outside };
             if !has_tracker {
                 self.trouble(
                     format!("{wanted} is not known here"),
@@ -210,11 +211,14 @@ impl Core {
         if held > roster.roster().version {
             return;
         }
-        let was_joined = channel.joined;
-        channel.joined = member;
+        let was_joined = channel.is_joined();
+        channel.standing = match (member, channel.standing) {
+            (true, _) => Standing::Joined,
+            (false, Standing::Joined) => Standing::Outside,
+            (false, before) => before,
+        };
         channel.roster = Some(roster.clone());
         if member {
-            channel.wanted = false;
             for (user, device) in roster.roster().devices() {
                 self.people.handle_member(user, device.device, device.hosted, now_ms);
             }
@@ -227,7 +231,7 @@ impl Core {
 
     /// Lets go of devices that no roster of a joined channel has any more.
     pub(super) fn forget_strangers(&mut self) {
-        let joined = self.channels.values().filter(|channel: &&Channel| channel.joined);
+        let joined = self.channels.values().filter(|channel: &&Channel| channel.is_joined());
         let rosters = joined.filter_map(|channel| channel.roster.as_ref());
         let members: std::collections::HashSet<DeviceId> =
             rosters.flat_map(|roster| roster.roster().devices().map(|(_, device)| device.device)).collect();

@@ -183,7 +183,7 @@ impl Running {
                     let end = self.end();
                     panic!("{} has stopped: {end:?}; seen: {:#?}", self.name, self.seen)
                 }
-                Err(_) => panic!("{} waits in vain; seen: {:#?}", self.name, self.seen),
+                Err(late) => panic!("{} waits in vain ({late}); seen: {:#?}", self.name, self.seen),
             }
         }
     }
