@@ -1,9 +1,10 @@
 //! How often somebody may try: failed logins per name and per address, new accounts per address. In memory, bounded.
+//! An address of version 6 stands for its network.
 
 use crate::AccountError;
 use chat::UserName;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 /// Length of a window, in milliseconds.
@@ -47,6 +48,7 @@ pub(crate) struct Attempt([Subject; 3]);
 impl Limiter {
     /// Counts a try to log in, or says how long to wait.
     pub(crate) fn login(&self, user: &UserName, from: IpAddr, now_ms: u64) -> Result<Attempt, AccountError> {
+        let from = party(from);
         let subjects =
             [Subject::NameAndAddress(user.clone(), from), Subject::Name(user.clone()), Subject::Address(from)];
         self.count(&subjects, now_ms)?;
@@ -65,7 +67,7 @@ impl Limiter {
 
     /// Counts a new account, or says how long to wait.
     pub(crate) fn sign_up(&self, from: IpAddr, now_ms: u64) -> Result<(), AccountError> {
-        self.count(&[Subject::SignUp(from)], now_ms)
+        self.count(&[Subject::SignUp(party(from))], now_ms)
     }
 
     /// Counts all subjects, or none of them and remembers nothing: a refused try costs no memory.
@@ -91,6 +93,15 @@ impl Limiter {
             window.count += 1;
         }
         Ok(())
+    }
+}
+
+/// Whom an address stands for. In version 6 a single customer has at least a /64 (RFC 6177 §2), and as many addresses
+/// as it likes; so the network counts.
+fn party(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -186,6 +197,26 @@ mod tests {
             limiter.sign_up(address, 6).expect("each address is new");
         }
         assert!(limiter.login(&user("alice"), HERE, 7).is_err());
+    }
+
+    #[test]
+    fn a_network_of_version_6_counts_as_one_address() {
+        let limiter = Limiter::default();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for i in 0..FAILURES_PER_NAME_AND_ADDRESS {
+            assert!(limiter.login(&user("alice"), address(&format!("2001:db8:1:2::{i:x}")), 5).is_ok());
+        }
+        assert!(limiter.login(&user("alice"), address("2001:db8:1:2:ffff::1"), 5).is_err());
+        assert!(limiter.login(&user("alice"), address("2001:db8:1:3::1"), 5).is_ok());
+        for i in 0..SIGN_UPS_PER_ADDRESS {
+            assert!(limiter.sign_up(address(&format!("2001:db8:1:2::{i:x}")), 5).is_ok());
+        }
+        assert!(limiter.sign_up(address("2001:db8:1:2:ffff::1"), 5).is_err());
+        for i in 0..FAILURES_PER_NAME_AND_ADDRESS {
+            assert!(limiter.login(&user("bob"), address("::ffff:192.0.2.1"), 5).is_ok(), "{i}");
+        }
+        assert!(limiter.login(&user("bob"), address("::ffff:198.51.100.1"), 5).is_ok(), "mapped, so another one");
+        assert!(limiter.login(&user("bob"), THERE, 5).is_err(), "mapped, so the same one");
     }
 
     #[test]
