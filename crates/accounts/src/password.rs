@@ -5,8 +5,8 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use chat::UserName;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
 /// Shortest password, in bytes (NIST SP 800-63B §3.1.1.2 asks for at least eight).
@@ -41,13 +41,13 @@ pub(crate) fn check_strength(user: &UserName, password: &str) -> Result<(), Acco
 
 /// Computes hashes on the blocking pool, a bounded number at a time.
 pub(crate) struct Hasher {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self { turns: Semaphore::new(HASHES_AT_ONCE), waiting: AtomicUsize::new(0) }
+        Self { turns: Arc::new(Semaphore::new(HASHES_AT_ONCE)), waiting: AtomicUsize::new(0) }
     }
 }
 
@@ -66,13 +66,18 @@ impl Hasher {
         .await
     }
 
+    /// The turn belongs to the work, which goes on when the caller has left: a client that hangs up at once must not
+    /// make room for another hash beside its own.
     async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AccountError> {
         let waiting = Waiting::join(&self.waiting)?;
-        let turn = self.turns.acquire().await.map_err(|_| AccountError::Busy)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| AccountError::Busy)?;
         drop(waiting);
-        let done = tokio::task::spawn_blocking(work).await;
-        drop(turn);
-        done.map_err(|_| AccountError::Busy)
+        let in_turn = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
+        tokio::task::spawn_blocking(in_turn).await.map_err(|_| AccountError::Busy)
     }
 }
 
@@ -137,5 +142,28 @@ mod tests {
         assert!(Waiting::join(&count).is_err());
         drop(places);
         assert!(Waiting::join(&count).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_does_not_end_the_turn_of_the_work() {
+        let hasher = Hasher::default();
+        let mut works = Vec::new();
+        for _ in 0..HASHES_AT_ONCE {
+            let (started, has_started) = tokio::sync::oneshot::channel();
+            let (finish, is_to_finish) = std::sync::mpsc::channel::<()>();
+            let work = move || {
+                let _ = started.send(());
+                let _ = is_to_finish.recv();
+            };
+            tokio::select! {
+                _ = hasher.in_turn(work) => panic!("the work waits"),
+                _ = has_started => {} // and the caller leaves
+            }
+            works.push(finish);
+        }
+        assert_eq!(hasher.turns.available_permits(), 0, "the work goes on");
+        drop(works);
+        let all = hasher.turns.acquire_many(HASHES_AT_ONCE as u32).await;
+        assert!(all.is_ok(), "each gives its turn back at its end");
     }
 }
