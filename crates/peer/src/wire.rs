@@ -55,7 +55,6 @@ pub(crate) struct PeerList {
 /// A device as the tracker knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct PeerEntry {
-    #[serde(alias = "username")]
     pub(crate) user: UserName,
     pub(crate) device: DeviceId,
     #[serde(default)]
@@ -134,10 +133,22 @@ pub(crate) struct UploadResult {
     pub(crate) id: Option<EnvelopeId>,
     #[serde(default)]
     pub(crate) seq: Option<u64>,
+    /// A word that programs tell it by.
     #[serde(default)]
     pub(crate) error: Option<String>,
+    /// The same for people.
+    #[serde(default)]
+    detail: Option<String>,
     #[serde(default)]
     pub(crate) expected_n: Option<u64>,
+}
+
+impl UploadResult {
+    /// Why it was refused, for people.
+    pub(crate) fn why(&self) -> String {
+        let why = self.detail.as_deref().or(self.error.as_deref()).unwrap_or("no reason given");
+        chat::text::printable_line(why).into_owned()
+    }
 }
 
 /// `GET /api/v1/channels/{channel}/roster`.
@@ -183,7 +194,7 @@ mod tests {
     #[test]
     fn only_addresses_that_can_be_somebodys_are_taken() {
         let entry: PeerEntry = serde_json::from_value(serde_json::json!({
-            "username": "bob", "device": DeviceId([1; 32]), "online": true, "ip": null,
+            "username": "bob", "user": "bob", "device": DeviceId([1; 32]), "online": true, "ip": null,
             "addresses": ["127.0.0.1:9", "0.0.0.0:9", "1.2.3.4:0", "224.0.0.1:9", "255.255.255.255:1", "x", 5, "[::1]:7"],
         }))
         .unwrap();
