@@ -84,16 +84,19 @@ impl Accounts {
         now_ms: u64,
     ) -> Result<Account, AccountError> {
         let attempt = self.limiter.login(user, from, now_ms)?;
+        let outcome = self.look_at_password(user, password).await;
+        // A server that is busy or broken has not looked at the password, so nobody has failed either.
+        if !matches!(outcome, Err(AccountError::WrongPassword)) {
+            self.limiter.take_back(attempt);
+        }
+        outcome
+    }
+
+    async fn look_at_password(&self, user: &UserName, password: String) -> Result<Account, AccountError> {
         let account = self.find(user).await?;
         let hash = account.as_ref().and_then(|account| account.password_hash.clone());
         let matches = self.hasher.verify(password, hash).await?;
-        match account {
-            Some(account) if matches => {
-                self.limiter.succeeded(attempt);
-                Ok(account)
-            }
-            _ => Err(AccountError::WrongPassword),
-        }
+        account.filter(|_| matches).ok_or(AccountError::WrongPassword)
     }
 
     /// The account of this name.

@@ -35,7 +35,7 @@ struct Window {
     count: u32,
 }
 
-/// Counts tries. A try is counted before it is made, and taken back when it succeeds, so that many at once cannot slip
+/// Counts tries. A try is counted before it is made, and taken back when it does not fail, so that many at once cannot slip
 /// through together.
 #[derive(Default)]
 pub(crate) struct Limiter {
@@ -55,8 +55,8 @@ impl Limiter {
         Ok(Attempt(subjects))
     }
 
-    /// Takes a try back that succeeded.
-    pub(crate) fn succeeded(&self, attempt: Attempt) {
+    /// Takes back a try that was no failure.
+    pub(crate) fn take_back(&self, attempt: Attempt) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         for subject in attempt.0 {
             if let Some(window) = windows.get_mut(&subject) {
@@ -162,7 +162,7 @@ mod tests {
         let limiter = Limiter::default();
         for _ in 0..1000 {
             let attempt = limiter.login(&user("alice"), HERE, 5).map_err(|error| error.to_string());
-            limiter.succeeded(attempt.expect("a success never adds up"));
+            limiter.take_back(attempt.expect("a success never adds up"));
         }
     }
 

@@ -54,6 +54,28 @@ async fn guessing_is_slowed_down() {
 }
 
 #[tokio::test]
+async fn being_turned_away_by_a_crowd_is_no_failure() {
+    let accounts = accounts();
+    accounts.sign_up(&user("alice"), Some("correct horse".to_owned()), HERE, 1).await.unwrap();
+    let mut crowd = tokio::task::JoinSet::new();
+    for i in 0..200_u32 {
+        let accounts = accounts.clone();
+        let (name, address) = (user(&format!("user{i}")), IpAddr::V4(Ipv4Addr::from_bits(i)));
+        crowd.spawn(async move { accounts.check_password(&name, "a guess".to_owned(), address, 2).await });
+    }
+    for _ in 0..20 {
+        tokio::task::yield_now().await; // the runtime starts some of them at each turn, so that all stand in the queue
+    }
+    let log_in = || accounts.check_password(&ALICE, "correct horse".to_owned(), HERE, 3);
+    static ALICE: std::sync::LazyLock<UserName> = std::sync::LazyLock::new(|| user("alice"));
+    for _ in 0..20 {
+        assert_eq!(log_in().await.map(|_| ()), Err(AccountError::Busy));
+    }
+    crowd.shutdown().await;
+    assert_eq!(log_in().await.map(|account| account.user), Ok(user("alice")));
+}
+
+#[tokio::test]
 async fn a_device_belongs_to_one_account() {
     let accounts = accounts();
     let device = DeviceKey::from_seed([1; 32]).id();
