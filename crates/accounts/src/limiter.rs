@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn one_address_cannot_try_every_name() {
         let limiter = Limiter::default();
-        let tries = (0..FAILURES_PER_ADDRESS + 1).map(|i| limiter.login(&user(&format!("user{i}")), HERE, 5));
+        let tries = (0..=FAILURES_PER_ADDRESS).map(|i| limiter.login(&user(&format!("user{i}")), HERE, 5));
         assert_eq!(tries.filter(Result::is_err).count(), 1);
     }
 

@@ -1,4 +1,5 @@
 //! Accounts over a store: who may have which name, device and session.
+#![allow(clippy::unwrap_used)]
 
 use accounts::{AccountError, Accounts};
 use chat::{DeviceKey, UserName};
@@ -45,8 +46,8 @@ async fn only_the_right_password_of_the_right_name_opens() {
 #[tokio::test]
 async fn guessing_is_slowed_down() {
     let accounts = accounts();
-    let guess = |i: u64| accounts.check_password(&USER, format!("guess {i}"), HERE, 1000 + i);
-    static USER: std::sync::LazyLock<UserName> = std::sync::LazyLock::new(|| user("alice"));
+    let alice = user("alice");
+    let guess = |i: u64| accounts.check_password(&alice, format!("guess {i}"), HERE, 1000 + i);
     for i in 0..10 {
         assert_eq!(guess(i).await, Err(AccountError::WrongPassword));
     }
@@ -66,8 +67,8 @@ async fn being_turned_away_by_a_crowd_is_no_failure() {
     for _ in 0..20 {
         tokio::task::yield_now().await; // the runtime starts some of them at each turn, so that all stand in the queue
     }
-    let log_in = || accounts.check_password(&ALICE, "correct horse".to_owned(), HERE, 3);
-    static ALICE: std::sync::LazyLock<UserName> = std::sync::LazyLock::new(|| user("alice"));
+    let alice = user("alice");
+    let log_in = || accounts.check_password(&alice, "correct horse".to_owned(), HERE, 3);
     for _ in 0..20 {
         assert_eq!(log_in().await.map(|_| ()), Err(AccountError::Busy));
     }

@@ -14,7 +14,7 @@ fn record(created_ms: u64, expires_ms: u64) -> SessionRecord {
 #[tokio::test]
 async fn a_session_is_found_until_it_is_ended_and_its_token_is_not_stored() {
     let store = Arc::new(MemoryStore::new());
-    let sessions = Sessions::new(Arc::new(StoreSessions::new(store.clone())), Duration::from_secs(60));
+    let sessions = Sessions::new(Arc::new(StoreSessions::new(store.clone())), Duration::from_mins(1));
     let new = sessions.create("alice").await.unwrap();
     let session = sessions.check(&new.token).await.unwrap().expect("the session is there");
     assert_eq!(session.user, "alice");
