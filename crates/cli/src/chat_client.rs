@@ -31,7 +31,7 @@ pub(crate) fn run(args: Chat) -> Result<(), Failure> {
     let (commands, commands_in) = mpsc::channel(COMMANDS_WAITING);
     let (notices_out, notices) = mpsc::channel(NOTICES_WAITING);
     let stop = Stop::new();
-    stop_on_signals(stop.clone())?;
+    on_signals(stop.clone())?;
     let ending = stop.clone();
     let work = move || peer::run(settings, Arc::new(history), commands_in, notices_out, ending);
     let peer = std::thread::Builder::new().name("peer".to_owned()).spawn(work).context("cannot start a thread")?;
@@ -52,14 +52,6 @@ pub(crate) fn run(args: Chat) -> Result<(), Failure> {
             "nobody could be reached for {unsettled} of the messages; they are kept here and go out at the next start"
         )));
     }
-    Ok(())
-}
-
-/// Watches for signals on a thread of its own, since the interface blocks this one.
-fn stop_on_signals(stop: Stop) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
-    let watch = move || runtime.block_on(on_signals(stop));
-    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).context("cannot start a thread")?;
     Ok(())
 }
 

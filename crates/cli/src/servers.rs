@@ -18,7 +18,7 @@ use weaprous::App;
 use weaprous::session::Sessions;
 
 /// How long a login lasts.
-const SESSION_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const SESSION_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// `weaprous backend`.
 pub(crate) fn backend(args: &Backend) -> Result<(), Failure> {
@@ -26,8 +26,7 @@ pub(crate) fn backend(args: &Backend) -> Result<(), Failure> {
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let server = listen_app(Server::new(Settings::default()), address, "--server-port", shared.backend(&args.site)?)?;
-    announce(&server, "backend")?;
-    serve(server)
+    serve_as(server, "backend")
 }
 
 /// `weaprous tracker`.
@@ -36,8 +35,7 @@ pub(crate) fn tracker(args: &Tracker) -> Result<(), Failure> {
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let server = listen_app(Server::new(Settings::default()), address, "--server-port", shared.tracker()?)?;
-    announce(&server, "tracker")?;
-    serve(server)
+    serve_as(server, "tracker")
 }
 
 /// `weaprous proxy`.
@@ -46,8 +44,7 @@ pub(crate) fn proxy(args: &Proxy) -> Result<(), Failure> {
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let service = proxy::service(Arc::new(config));
     let server = listen(Server::new(proxy_settings()), address, "--server-port", service)?;
-    announce(&server, "proxy")?;
-    serve(server)
+    serve_as(server, "proxy")
 }
 
 /// What backend and tracker share: the store, and who is logged in.
@@ -115,17 +112,17 @@ pub(crate) fn proxy_settings() -> Settings {
     Settings { body_bytes_max: u64::MAX, ..Settings::default() }
 }
 
-fn announce(server: &Server, name: &str) -> Result<(), Failure> {
-    let address = server.local_addrs().first().context("a server listens somewhere")?;
-    println!("  {name:<8} http://{address}");
-    Ok(())
+/// Serves a server that has one address, and prints it.
+fn serve_as(server: Server, name: &str) -> Result<(), Failure> {
+    let address = *server.local_addrs().first().context("a server listens somewhere")?;
+    serve(server, || println!("  {name:<8} http://{address}"))
 }
 
-/// Serves until a signal.
-pub(crate) fn serve(server: Server) -> Result<(), Failure> {
+/// Serves until a signal, after `announce` has said so.
+pub(crate) fn serve(server: Server, announce: impl FnOnce()) -> Result<(), Failure> {
     let stop = Stop::new();
-    let signals = stop.clone();
-    let server = server.on_one_worker(move || on_signals(signals));
+    on_signals(stop.clone())?;
+    announce();
     server.run(stop, GRACE).context("the server failed")?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Ctrl-C and SIGTERM: the first one asks everything to end, the second one ends the process.
 
+use crate::exit::Failure;
+use anyhow::Context as _;
 use engine::Stop;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,17 +12,22 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// Exit code after a second Ctrl-C: 128 + SIGINT, as a shell reports it.
 const INTERRUPTED: i32 = 130;
 
-/// Watches for signals until the process ends.
-pub(crate) async fn on_signals(stop: Stop) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::warn!("signals cannot be watched; stop this process with SIGKILL");
-        return;
+/// Watches for signals, from before this returns until the process ends, on a thread of its own.
+pub(crate) fn on_signals(stop: Stop) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+    let context = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
+    drop(context);
+    let watch = async move {
+        either(&mut interrupt, &mut terminate).await;
+        stop.cancel();
+        either(&mut interrupt, &mut terminate).await;
+        std::process::exit(INTERRUPTED);
     };
-    either(&mut interrupt, &mut terminate).await;
-    stop.cancel();
-    either(&mut interrupt, &mut terminate).await;
-    std::process::exit(INTERRUPTED);
+    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch));
+    thread.context("cannot start a thread")?;
+    Ok(())
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) {

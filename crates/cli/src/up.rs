@@ -6,6 +6,7 @@ use crate::exit::Failure;
 use crate::servers::{Shared, listen, listen_app, proxy_settings, serve};
 use anyhow::Context as _;
 use engine::Server;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,11 +38,12 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
     let server = listen(server, at(args.proxy_port), "--proxy-port", proxy::service(Arc::new(config)))?;
     let page = server.local_addrs()[2];
 
-    print!("{}", greeting(args, &shared.folder, [page, backend, tracker]));
-    if args.open {
-        open_browser(page);
-    }
-    serve(server)
+    serve(server, || {
+        print!("{}", greeting(args, &shared.folder, [page, backend, tracker]));
+        if args.open {
+            open_browser(page);
+        }
+    })
 }
 
 async fn prepare(args: &Up, shared: &Shared) -> Result<(), Failure> {
@@ -54,8 +56,10 @@ async fn prepare(args: &Up, shared: &Shared) -> Result<(), Failure> {
 /// The same routes as in `config/proxy.conf`, with the real ports.
 fn proxy_config(backend: SocketAddr, tracker: SocketAddr) -> String {
     let (backend, tracker) = (reachable(backend), reachable(tracker));
-    let locations: String =
-        TRACKER_PATHS.iter().map(|path| format!("    location {path} {{ proxy_pass http://{tracker}; }}\n")).collect();
+    let mut locations = String::new();
+    for path in TRACKER_PATHS {
+        writeln!(locations, "    location {path} {{ proxy_pass http://{tracker}; }}").expect("a string takes any text");
+    }
     format!("host default {{\n    proxy_pass http://{backend};\n{locations}}}\n")
 }
 

@@ -23,7 +23,7 @@ fn still_well(up: &mut Up, caller: &Caller, texts: usize) {
 /// A member of general with one message there.
 fn member(up: &Up) -> Caller {
     let caller = Caller::claim(up.tracker, "dave");
-    assert_eq!(caller.post("/join-list", &json!({ "channel": "general" })).status, 200);
+    caller.join("general");
     assert_eq!(caller.post("/send-message", &json!({ "channel": "general", "text": "here before" })).status, 201);
     caller
 }
@@ -224,7 +224,7 @@ fn a_stop_is_orderly() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path());
     let _idle: SocketAddr = RawClient::connect(up.proxy).stream().peer_addr().unwrap();
-    up.process.terminate();
+    up.process.signal("TERM");
     let (status, printed) = up.process.end();
     assert_eq!(status.code(), Some(0), "{printed}");
 }

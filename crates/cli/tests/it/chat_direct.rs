@@ -14,6 +14,12 @@ fn a_line_of_alices_reaches_bob_and_carol_without_a_relay() {
     alice.linked_to("bob");
     alice.linked_to("carol");
 
+    for client in [&mut bob, &mut carol] {
+        client.linked_to("alice");
+    }
+
+    // With the tracker frozen, whatever arrives came directly; the line says so, too.
+    tracker.process.signal("STOP");
     alice.process.type_line("hello from alice");
     for reader in [&mut bob, &mut carol] {
         let line = reader.sees("general", "alice", "hello from alice");
@@ -21,6 +27,7 @@ fn a_line_of_alices_reaches_bob_and_carol_without_a_relay() {
     }
     bob.process.type_line("hello from bob");
     assert!(alice.sees("general", "bob", "hello from bob").ends_with("(direct)"));
+    tracker.process.signal("CONT");
 
     let metrics = get(tracker.addr, "/metrics", &[]);
     for counter in ["weaprous_relay_streams_total", "weaprous_relay_bytes_total"] {

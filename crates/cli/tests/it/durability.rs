@@ -23,7 +23,7 @@ fn stored_means_stored_at_200_random_kills() {
     assert_eq!(reader.post("/create-list", &json!({ "channel": "general" })).status, 201);
     let writers: Vec<Caller> = (0..WRITERS).map(|i| Caller::claim(tracker.addr, &format!("writer{i}"))).collect();
     for writer in &writers {
-        assert_eq!(writer.post("/join-list", &json!({ "channel": "general" })).status, 200);
+        writer.join("general");
     }
 
     let mut acknowledged: Vec<(u64, String)> = Vec::new();

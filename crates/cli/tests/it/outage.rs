@@ -3,7 +3,6 @@
 use crate::support::http::Caller;
 use crate::support::{Chat, Tracker, chat, chat_folder};
 use chat::{ChannelName, History};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -60,7 +59,7 @@ fn the_conversation_goes_on_without_the_tracker_and_the_log_has_it_once_afterwar
 
     let tracker = tracker.kill_and_restart(folder.path());
     let reader = Caller::claim(tracker.addr, "reader");
-    assert_eq!(reader.post("/join-list", &json!({ "channel": "general" })).status, 200);
+    reader.join("general");
     let said = ["before the outage", "are you there?", "yes, and the tracker is not", "me too"];
     log_holds(&tracker, &reader, &said.map(str::to_owned));
 
@@ -87,7 +86,7 @@ fn bob_killed_in_the_middle_of_a_burst_has_all_of_it_once() {
     alice.process.type_line("the end");
     bob.sees("general", "alice", "the end");
     wait_for_all(&tracker);
-    bob.process.terminate();
+    bob.process.signal("TERM");
     let (status, printed) = bob.process.end();
     assert_eq!(status.code(), Some(0), "{printed}");
 
@@ -101,7 +100,7 @@ fn bob_killed_in_the_middle_of_a_burst_has_all_of_it_once() {
 /// Waits until the tracker has the whole burst, so that the peers have nothing left to exchange.
 fn wait_for_all(tracker: &Tracker) {
     let reader = Caller::claim(tracker.addr, "reader");
-    assert_eq!(reader.post("/join-list", &json!({ "channel": "general" })).status, 200);
+    reader.join("general");
     let wanted: Vec<String> = (0..BURST).map(|i| format!("line {i}")).chain(["the end".to_owned()]).collect();
     log_holds(tracker, &reader, &wanted);
 }

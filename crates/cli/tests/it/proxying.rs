@@ -65,7 +65,7 @@ fn two_backends_alternate_and_a_dead_one_is_not_noticed() {
 }
 
 #[test]
-fn an_unknown_host_gets_a_404_that_says_so_and_a_dead_upstream_a_502() {
+fn an_unknown_host_gets_a_404_that_says_so_and_dead_upstreams_a_503() {
     let folder = tempfile::tempdir().unwrap();
     let (mut only, only_addr) = backend(folder.path(), "only");
     let (_proxy, addr) =
@@ -80,6 +80,6 @@ fn an_unknown_host_gets_a_404_that_says_so_and_a_dead_upstream_a_502() {
     only.kill_9();
     client.send("GET / HTTP/1.1\r\nHost: app.local\r\n\r\n");
     let response = client.read_response();
-    assert_eq!(response.status, 502);
+    assert_eq!(response.status, 503);
     assert!(response.text().contains(&only_addr.to_string()), "it says which: {}", response.text());
 }

@@ -45,6 +45,12 @@ impl Caller {
         Self { addr, authorization: format!("Bearer {token}") }
     }
 
+    /// Comes into a channel.
+    pub(crate) fn join(&self, channel: &str) {
+        let response = self.post("/join-list", &serde_json::json!({ "channel": channel }));
+        assert!(matches!(response.status, 200 | 201), "{}", response.text());
+    }
+
     /// POSTs JSON.
     pub(crate) fn post(&self, path: &str, body: &Value) -> RawResponse {
         let fields = [("Content-Type", "application/json"), ("Authorization", self.authorization.as_str())];

@@ -59,10 +59,9 @@ pub(crate) struct Chat {
 impl Chat {
     /// The address where other clients reach this one.
     pub(crate) fn listening(&mut self) -> SocketAddr {
-        let line = self.process.wait_for_text("listening on");
-        let address = line.rsplit(' ').next().expect("the line ends with the address");
-        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
-        SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(|| panic!("no port in {line:?}"))))
+        let line = self.process.wait_for_text("listens for peers at ");
+        let address = line.split("listens for peers at ").nth(1).and_then(|rest| rest.split(' ').next());
+        address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
     /// Waits until the link to `user` is there and direct.

@@ -46,11 +46,6 @@ impl Weaprous {
         Self { child, stdin, lines, seen: Vec::new() }
     }
 
-    /// The process id, for signals.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits for a line of which `wanted` says yes, and returns it. Lines seen before count as well, once.
     ///
     /// # Panics
@@ -103,10 +98,10 @@ impl Weaprous {
         let _ = self.child.wait();
     }
 
-    /// Asks it to stop (SIGTERM).
-    pub(crate) fn terminate(&self) {
-        let status = Command::new("kill").arg(self.id().to_string()).status();
-        assert!(status.expect("kill is there").success(), "the process is there to be stopped");
+    /// Sends it a signal, as in `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(status.expect("kill is there").success(), "the process is there to be signalled");
     }
 
     /// Waits for its end and returns the status and all it printed that nobody waited for.
