@@ -2,7 +2,7 @@
 //! read from it. Every wait has a deadline.
 
 use super::clock::{Pace, Timer};
-use super::incoming::BodyState;
+use super::incoming::{self, BodyState};
 use super::worker::Worker;
 use crate::Peer;
 use crate::wire::Wire;
@@ -10,7 +10,7 @@ use http1::{Event, ParseError, RequestDecoder, RequestHead};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::net::TcpStream;
 
 /// Bytes of further requests that are received while one is being answered.
@@ -27,6 +27,8 @@ pub(super) struct Conn {
     reading_pace: Pace,
     writing_pace: Pace,
     requests_left: Cell<u32>,
+    /// Wakes the task that answers requests.
+    task: RefCell<Option<Waker>>,
 }
 
 /// What the client does next.
@@ -61,8 +63,32 @@ impl Conn {
             reading_pace: Pace::default(),
             writing_pace: Pace::default(),
             requests_left: Cell::new(worker.settings.requests_per_connection_max),
+            task: RefCell::default(),
             worker,
         }
+    }
+
+    /// Remembers the calling task as the one that answers requests.
+    pub(super) async fn adopt(&self) {
+        std::future::poll_fn(|cx| {
+            *self.task.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Wakes the task that answers requests, unless it is the one that calls.
+    pub(super) fn wake_unless_running(&self, cx: &Context<'_>) {
+        if let Some(task) = &*self.task.borrow()
+            && !task.will_wake(cx.waker())
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Wakes the task that last waited for bytes to read.
+    pub(super) fn wake_reader(&self) {
+        self.reading.wake();
     }
 
     pub(super) fn wake_if_due(&self, now: u64) {
@@ -236,7 +262,7 @@ impl Conn {
     /// Ends the connection so that the client can read the last answer: closes the sending side,
     /// then reads and forgets until the client has closed too (RFC 9112 §9.6).
     pub(super) async fn linger(&self) {
-        self.body.take_over();
+        incoming::take_over(self);
         if self.flush().await.is_err() {
             return;
         }

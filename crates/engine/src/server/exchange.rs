@@ -44,6 +44,7 @@ enum Outcome {
 
 /// Answers all requests of one connection.
 pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
+    conn.adopt().await;
     let mut is_first = true;
     let mut head = None;
     let outcome = loop {
@@ -70,6 +71,7 @@ pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
     }
     // Closes the socket also when somebody still holds the body of a request.
     drop(conn.wire.borrow_mut().take_socket());
+    incoming::take_over(conn);
 }
 
 async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, slot: &mut Option<RequestHead>) -> Outcome {
@@ -149,6 +151,7 @@ async fn respond(conn: &Rc<Conn>, asked: &Asked, slot: &mut Option<Response>) ->
         *response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
     }
     let settings = &conn.worker.settings;
+    incoming::prepare_answer(conn);
     let keep_alive = asked.keep_alive && conn.may_go_on() && conn.body.may_be_drained(settings.drain_bytes_max);
     let framing = framing_of(response, asked);
     let (mut encoder, keep_alive) = write_head(conn, asked, response, framing, keep_alive);

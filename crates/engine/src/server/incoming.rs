@@ -2,9 +2,8 @@
 //!
 //! ```text
 //!   expected ──first read──▶ open ──End──▶ done
-//!      │  (100 Continue)       │
-//!      └──answered unread──┐   └──error──▶ broken: the connection closes after the answer
-//!                          └─▶ taken over: drained up to a bound, or the connection closes
+//!      │  (100 Continue)       ├──error──▶ broken: the connection closes after the answer
+//!      └──nobody will──▶ broken  └──answered──▶ taken over: drained up to a bound, or closed
 //! ```
 
 use super::conn::Conn;
@@ -38,8 +37,16 @@ impl BodyState {
     }
 
     /// Takes the right to read away from the service.
-    pub(super) fn take_over(&self) {
+    fn take_over(&self) {
         self.owner.set(self.owner.get() + 1);
+    }
+
+    /// Gives up on the body of a client that still waits for `100 Continue`: it may send it or not, and nobody
+    /// can tell the bytes apart (RFC 9110 §10.1.1).
+    fn forgo_continue(&self) {
+        if self.continue_owed.replace(false) {
+            self.is_broken.set(true);
+        }
     }
 
     /// Whether the connection can carry another request, as far as it can be told now.
@@ -50,8 +57,7 @@ impl BodyState {
         if !self.is_open() {
             return true;
         }
-        // A client that still waits for 100 may send the body or not: nobody can tell the bytes apart.
-        let hopeless = self.continue_owed.get() || self.left.get().is_some_and(|left| left > max);
+        let hopeless = self.left.get().is_some_and(|left| left > max);
         !(hopeless && self.is_abandoned.get())
     }
 
@@ -120,7 +126,9 @@ impl Incoming {
         if self.exact_len().is_some_and(|left| left > self.limit - self.received.min(self.limit)) {
             return Poll::Ready(Some(Err(BodyError::TooLarge { max: self.limit })));
         }
-        self.grant_continue();
+        if grant_continue(&self.conn) {
+            self.conn.wake_unless_running(cx); // its own task sends: a socket wakes only one writer
+        }
         loop {
             match self.poll_event() {
                 Ok(Some(Event::Data(data))) => return Poll::Ready(Some(self.count(data))),
@@ -132,10 +140,6 @@ impl Incoming {
                 Ok(Some(Event::Head(_))) => return Poll::Ready(Some(Err(BodyError::Closed))),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
-            }
-            // Earlier answers and 100 Continue must not wait for the body they are waited for with.
-            if let Poll::Ready(Err(error)) = self.conn.poll_flush(cx) {
-                return Poll::Ready(Some(Err(error.into())));
             }
             let bulk = self.exact_len().is_none_or(|left| left > BULK_BYTES);
             match ready!(self.conn.poll_fill_body(cx, bulk)) {
@@ -158,13 +162,6 @@ impl Incoming {
             ErrorKind::Incomplete => BodyError::Closed,
             _ => BodyError::Malformed(error),
         })
-    }
-
-    fn grant_continue(&self) {
-        if self.conn.body.continue_owed.replace(false) {
-            let wire = &mut *self.conn.wire.borrow_mut();
-            http1::write_continue(wire.open_output(&self.conn.worker.buffers));
-        }
     }
 
     fn count(&mut self, data: Bytes) -> Result<Bytes, BodyError> {
@@ -198,11 +195,31 @@ impl Drop for Incoming {
     }
 }
 
+/// What must happen before the head of an answer: a body that may still be read is asked for now, because behind the
+/// head a `100 Continue` would be taken for content.
+pub(super) fn prepare_answer(conn: &Conn) {
+    if conn.body.is_abandoned.get() || conn.body.is_broken.get() {
+        conn.body.forgo_continue();
+    } else {
+        grant_continue(conn);
+    }
+}
+
+/// Queues `100 Continue` where it is owed; whether it was.
+fn grant_continue(conn: &Conn) -> bool {
+    let is_owed = conn.body.continue_owed.replace(false);
+    if is_owed {
+        let wire = &mut *conn.wire.borrow_mut();
+        http1::write_continue(wire.open_output(&conn.worker.buffers));
+    }
+    is_owed
+}
+
 /// Reads a body away that nobody wants, so that the next request can be found behind it; whether
 /// that worked within the bounds.
 pub(super) async fn drain(conn: &Rc<Conn>) -> bool {
-    conn.body.take_over();
-    if conn.body.is_broken.get() || conn.body.continue_owed.get() {
+    take_over(conn);
+    if conn.body.is_broken.get() || conn.flush().await.is_err() {
         return false;
     }
     let mut rest = Incoming::handle(conn, conn.worker.settings.drain_bytes_max);
@@ -212,6 +229,14 @@ pub(super) async fn drain(conn: &Rc<Conn>) -> bool {
             Some(Err(_)) => return false,
             None => return true,
         }
+    }
+}
+
+/// Takes the body away from the service, and tells whoever of its tasks still waits for it.
+pub(super) fn take_over(conn: &Conn) {
+    conn.body.take_over();
+    if conn.body.is_open() {
+        conn.wake_reader();
     }
 }
 

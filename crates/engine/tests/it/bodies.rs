@@ -90,6 +90,24 @@ fn continue_is_not_sent_when_the_body_is_not_read() {
 }
 
 #[test]
+fn continue_never_comes_in_the_middle_of_an_answer() {
+    // The content is first asked for when the head of the answer is already written.
+    let server = serve(settings(), || {
+        |request: Request| async move { Response::new(StatusCode::OK).with_body(request.body) }
+    });
+    for framing in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let mut client = connect(&server);
+        client.send(post(&format!("{framing}Expect: 100-continue\r\n"), ""));
+        assert_eq!(client.read_response().status, 100, "{framing}");
+        client.send(if framing.starts_with('C') { "hello" } else { "5\r\nhello\r\n0\r\n\r\n" });
+        let response = client.read_response();
+        assert_eq!((response.status, response.text()), (200, "hello"), "{framing}");
+        client.send(get("/"));
+        assert_eq!(client.read_response().status, 200);
+    }
+}
+
+#[test]
 fn an_unread_body_is_not_taken_for_a_request() {
     let server = serve(settings(), || |request: Request| async move { target_of(&request) });
     let mut client = connect(&server);
@@ -149,6 +167,74 @@ fn a_body_kept_beyond_the_answer_reads_as_closed() {
     assert!(matches!(chunk, Some(Err(_)) | None), "{chunk:?}");
     client.send(get("/next"));
     assert_eq!(client.read_response().text(), "GET /next");
+}
+
+#[test]
+fn a_reader_in_another_task_is_told_when_the_answer_is_out() {
+    let (sender, told) = std::sync::mpsc::channel();
+    let server = serve(settings(), move || {
+        let sender = sender.clone();
+        move |request: Request| {
+            let sender = sender.clone();
+            async move {
+                let mut body = request.body;
+                let reader = tokio::task::spawn_local(async move {
+                    let chunk = body.chunk().await;
+                    sender.send(matches!(chunk, Some(Err(_)))).unwrap();
+                });
+                tokio::task::yield_now().await; // the reader waits by now
+                drop(reader);
+                Response::new(StatusCode::OK)
+            }
+        }
+    });
+    let mut client = connect(&server);
+    client.send(post("Content-Length: 5\r\n", ""));
+    assert_eq!(client.read_response().status, 200);
+    assert!(told.recv_timeout(Duration::from_secs(10)).unwrap(), "the body reads as closed");
+}
+
+#[test]
+fn continue_is_sent_for_a_reader_in_another_task() {
+    let server = serve(settings(), || {
+        |request: Request| async move {
+            let length = tokio::task::spawn_local(async move { request.body.collect(u64::MAX).await.unwrap().len() });
+            Response::text(StatusCode::OK, length.await.unwrap().to_string())
+        }
+    });
+    let mut client = connect(&server);
+    client.send(post("Content-Length: 5\r\nExpect: 100-continue\r\n", ""));
+    assert_eq!(client.read_response().status, 100);
+    client.send("hello");
+    assert_eq!(client.read_response().text(), "5");
+}
+
+#[test]
+fn one_task_may_read_while_another_writes() {
+    let server = serve(settings(), || {
+        |request: Request| async move {
+            let (sender, answer) = Body::channel();
+            tokio::task::spawn_local(async move {
+                let big = Bytes::from(vec![b'x'; 4_000_000]);
+                sender.send(big.clone()).await.unwrap();
+                // Read in this task, while the connection's own writes what was sent.
+                let length = request.body.collect(u64::MAX).await.unwrap().len();
+                sender.send(format!("{length:8}")).await.unwrap();
+            });
+            Response::new(StatusCode::OK).with_body(answer)
+        }
+    });
+    let mut client = connect(&server);
+    client.send(post("Transfer-Encoding: chunked\r\n", ""));
+    client.read_until(b"\r\n\r\n");
+    for _ in 0..50 {
+        client.send("3\r\nabc\r\n");
+        std::thread::sleep(Duration::from_millis(2)); // wakes the reader again and again while the writer waits
+    }
+    client.send("0\r\n\r\n");
+    let big = client.read_exact("3d0900\r\n".len() + 4_000_000 + "\r\n".len());
+    assert!(big.starts_with(b"3d0900\r\nxxx") && big.ends_with(b"xxx\r\n"));
+    assert_eq!(client.read_until(b"0\r\n\r\n"), b"8\r\n     150\r\n0\r\n\r\n");
 }
 
 #[test]
