@@ -79,9 +79,7 @@ impl Tracker {
                 watch.changed().await.map_err(chat::StoreError::from)?;
                 continue;
             };
-            for entry in &entries {
-                self.channel(&entry.sealed.envelope().channel).await?; // so that listeners can see who is in it
-            }
+            self.level_with(&entries).await?; // so that listeners see who is in a channel now
             self.hub.tell(News::Logged(self.lines(&entries).await?.into()));
             position = newest;
         }

@@ -60,3 +60,8 @@ pub async fn app(settings: TrackerSettings) -> Result<App, StartError> {
     let challenges = challenges::Challenges::new()?;
     Ok(routes::app(Arc::new(tracker::Tracker::new(settings, key, challenges))))
 }
+
+/// Every operation of the tracker, as `GET /path/{parameter}`: what `docs/openapi.yaml` has to describe.
+pub fn operations() -> Vec<String> {
+    routes::operations().into_iter().map(|operation| operation.name).collect()
+}

@@ -4,47 +4,64 @@ use crate::api::{channels, entry, events, messages, operations, people, relay};
 use crate::tracker::Tracker;
 use std::sync::Arc;
 use weaprous::prelude::*;
-use weaprous::same_origin;
+use weaprous::{Handler, same_origin};
 
 /// Content accepted where nothing else is said: a text of the longest kind, every byte of it escaped.
 const BODY_BYTES_MAX: u64 = 128 * 1024;
 
+/// One method of one path.
+pub(crate) struct Operation {
+    /// As `GET /path/{parameter}`.
+    pub(crate) name: String,
+    route: Route,
+}
+
+fn on<Args: 'static>(method: Method, pattern: &str, handler: impl Handler<Args>) -> Operation {
+    Operation { name: format!("{} {pattern}", method.as_str()), route: Route::new(pattern, [method], handler) }
+}
+
+impl Operation {
+    fn body_bytes_max(self, max: u64) -> Self {
+        Self { route: self.route.body_bytes_max(max), ..self }
+    }
+}
+
 /// The routes, with their methods.
-pub(crate) fn routes() -> Vec<Route> {
+pub(crate) fn operations() -> Vec<Operation> {
     vec![
         // as in the original
-        Route::new("/submit-info", [POST], entry::submit_info),
-        Route::new("/get-list", [GET], people::get_list),
-        Route::new("/create-list", [POST], channels::create),
-        Route::new("/join-list", [POST], channels::join_list),
-        Route::new("/add-list", [POST], channels::join_list),
-        Route::new("/send-message", [POST], messages::send),
-        Route::new("/get-messages", [GET], messages::get),
+        on(POST, "/submit-info", entry::submit_info),
+        on(GET, "/get-list", people::get_list),
+        on(POST, "/create-list", channels::create),
+        on(POST, "/join-list", channels::join_list),
+        on(POST, "/add-list", channels::join_list),
+        on(POST, "/send-message", messages::send),
+        on(GET, "/get-messages", messages::get),
         // who
-        Route::new("/api/v1/challenge", [GET], entry::challenge),
-        Route::new("/api/v1/me", [GET], entry::me),
-        Route::new("/api/v1/presence", [POST], people::renew),
-        Route::new("/api/v1/presence", [DELETE], people::depart),
+        on(GET, "/api/v1/challenge", entry::challenge),
+        on(GET, "/api/v1/me", entry::me),
+        on(POST, "/api/v1/presence", people::renew),
+        on(DELETE, "/api/v1/presence", people::depart),
         // what is said
-        Route::new("/api/v1/events", [GET], events::events),
-        Route::new("/api/v1/channels", [GET], channels::list),
-        Route::new("/api/v1/channels", [POST], channels::create),
-        Route::new("/api/v1/channels/{channel}/join", [POST], channels::join),
-        Route::new("/api/v1/channels/{channel}/leave", [POST], channels::leave),
-        Route::new("/api/v1/channels/{channel}/invite", [POST], channels::invite),
-        Route::new("/api/v1/channels/{channel}/remove", [POST], channels::remove),
-        Route::new("/api/v1/channels/{channel}/read", [PUT], channels::read),
-        Route::new("/api/v1/channels/{channel}/envelopes", [POST], messages::upload)
+        on(GET, "/api/v1/events", events::events),
+        on(GET, "/api/v1/channels", channels::list),
+        on(POST, "/api/v1/channels", channels::create),
+        on(POST, "/api/v1/channels/{channel}/join", channels::join),
+        on(POST, "/api/v1/channels/{channel}/leave", channels::leave),
+        on(POST, "/api/v1/channels/{channel}/invite", channels::invite),
+        on(POST, "/api/v1/channels/{channel}/remove", channels::remove),
+        on(PUT, "/api/v1/channels/{channel}/read", channels::read),
+        on(POST, "/api/v1/channels/{channel}/envelopes", messages::upload)
             .body_bytes_max(messages::ENVELOPES_BYTES_MAX),
-        Route::new("/api/v1/channels/{channel}/roster", [GET], channels::roster),
-        Route::new("/api/v1/channels/{channel}/heads", [GET], channels::heads),
+        on(GET, "/api/v1/channels/{channel}/roster", channels::roster),
+        on(GET, "/api/v1/channels/{channel}/heads", channels::heads),
         // for devices that cannot reach each other
-        Route::new("/api/v1/relay/{device}", [GET], relay::call),
-        Route::new("/api/v1/relay/accept/{token}", [GET], relay::accept),
+        on(GET, "/api/v1/relay/{device}", relay::call),
+        on(GET, "/api/v1/relay/accept/{token}", relay::accept),
         // for operators and tools
-        Route::new("/healthz", [GET], operations::healthz),
-        Route::new("/metrics", [GET], operations::metrics),
-        Route::new("/api/v1/openapi.yaml", [GET], operations::openapi),
+        on(GET, "/healthz", operations::healthz),
+        on(GET, "/metrics", operations::metrics),
+        on(GET, "/api/v1/openapi.yaml", operations::openapi),
     ]
 }
 
@@ -61,5 +78,5 @@ pub(crate) fn app(tracker: Arc<Tracker>) -> App {
             next.run(request)
         })
         .layer(same_origin);
-    routes().into_iter().fold(app, App::add_route)
+    operations().into_iter().fold(app, |app, operation| app.add_route(operation.route))
 }

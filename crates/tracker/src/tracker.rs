@@ -71,6 +71,22 @@ impl Tracker {
         Ok(self.channels.load(self.store(), name).await?)
     }
 
+    /// Waits until what is known of the channels of these entries includes the entries: a writer's are in the log a
+    /// moment before.
+    pub(crate) async fn level_with(&self, entries: &[Logged]) -> Result<(), Trouble> {
+        let mut last: Option<&ChannelName> = None;
+        for entry in entries {
+            let name = &entry.sealed.envelope().channel;
+            if last != Some(name) {
+                let channel = self.channel(name).await?;
+                let mut fold = channel.writing.lock().await;
+                channel.catch_up(&mut fold, self.store()).await?;
+                last = Some(name);
+            }
+        }
+        Ok(())
+    }
+
     /// A channel that the user may read, or why not.
     pub(crate) async fn readable(&self, name: &ChannelName, user: &UserName) -> Result<Arc<Channel>, Trouble> {
         let channel = self.channel(name).await?;

@@ -7,9 +7,9 @@ use weaprous::prelude::*;
 /// When to come back after a failure that passes by itself, in seconds.
 const RETRY_AFTER_S: u64 = 1;
 
-/// A failure on its way to the client.
+/// A failure on its way to the client. Boxed, because results are passed around far more often than they fail.
 #[derive(Debug)]
-pub(crate) struct Trouble(pub(crate) Problem);
+pub(crate) struct Trouble(pub(crate) Box<Problem>);
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
@@ -19,23 +19,24 @@ impl IntoResponse for Trouble {
 
 impl From<Problem> for Trouble {
     fn from(problem: Problem) -> Self {
-        Self(problem)
+        Self(Box::new(problem))
     }
 }
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
-        Self(match error {
+        let problem = match error {
             StoreError::Busy | StoreError::Closed => Problem::unavailable(error.to_string(), RETRY_AFTER_S),
             StoreError::Failed(_) | StoreError::Damaged(_) => Problem::internal(error),
-        })
+        };
+        problem.into()
     }
 }
 
 impl From<AccountError> for Trouble {
     fn from(error: AccountError) -> Self {
         let detail = error.to_string();
-        Self(match error {
+        let problem = match error {
             AccountError::NameTaken | AccountError::DeviceTaken | AccountError::TooManyDevices => {
                 Problem::conflict(detail)
             }
@@ -45,21 +46,23 @@ impl From<AccountError> for Trouble {
             AccountError::NoAccount => Problem::not_found(detail),
             AccountError::Busy => Problem::unavailable(detail, RETRY_AFTER_S),
             AccountError::Store(error) => return error.into(),
-        })
+        };
+        problem.into()
     }
 }
 
 impl From<Denied> for Trouble {
     fn from(denied: Denied) -> Self {
         let detail = denied.to_string();
-        Self(match denied {
+        let problem = match denied {
             Denied::NoSuchChannel => Problem::not_found(detail),
             Denied::Exists => Problem::conflict(detail),
             Denied::WrongVisibility => Problem::unprocessable(detail),
             Denied::NotMember | Denied::NotInvited | Denied::Removed | Denied::NotOwner | Denied::Direct => {
                 Problem::forbidden(detail)
             }
-        })
+        };
+        problem.into()
     }
 }
 
@@ -97,7 +100,7 @@ impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Denied(denied) => denied.into(),
-            other => Self(Problem::conflict(other.to_string())),
+            other => Problem::conflict(other.to_string()).into(),
         }
     }
 }

@@ -163,7 +163,7 @@ pub(crate) async fn remove(
 async fn come_in(tracker: &Arc<Tracker>, caller: Caller, name: &ChannelName) -> Answer<Response> {
     let channel = tracker.channel(name).await?;
     if channel.membership().is_member(&caller.user) {
-        return already(&channel);
+        return Ok(already(&channel));
     }
     write(tracker, caller, name, Body::Join).await
 }
@@ -176,7 +176,7 @@ async fn invite_user(tracker: &Arc<Tracker>, caller: Caller, name: &ChannelName,
             return Err(Problem::not_found(format!("nobody is called {user}")).into());
         }
         if membership.is_member(&user) || membership.invited().any(|invited| *invited == user) {
-            return already(&channel);
+            return Ok(already(&channel));
         }
     }
     write(tracker, caller, name, Body::Invite { user }).await
@@ -189,13 +189,13 @@ async fn write(tracker: &Arc<Tracker>, caller: Caller, name: &ChannelName, body:
 }
 
 /// It is so already: nothing is written.
-fn already(channel: &Channel) -> Answer<Response> {
+fn already(channel: &Channel) -> Response {
     #[derive(Serialize)]
     struct Unchanged<'a> {
         channel: &'a ChannelName,
         state: &'static str,
     }
-    Ok(Json(Unchanged { channel: &channel.name, state: "unchanged" }).into_response())
+    Json(Unchanged { channel: &channel.name, state: "unchanged" }).into_response()
 }
 
 /// `GET /api/v1/channels/{channel}/roster`
@@ -209,7 +209,7 @@ pub(crate) async fn roster(
 }
 
 #[derive(Serialize)]
-pub(crate) struct Heads {
+pub(crate) struct ChannelHeads {
     channel: ChannelName,
     heads: Vec<Head>,
     last: u64,
@@ -220,10 +220,10 @@ pub(crate) async fn heads(
     State(tracker): State<Tracker>,
     caller: Caller,
     Path(name): Path<ChannelName>,
-) -> Answer<Json<Heads>> {
+) -> Answer<Json<ChannelHeads>> {
     tracker.readable(&name, &caller.user).await?;
     let heads = tracker.store().heads(&name).await?;
-    Ok(Json(Heads { heads, last: tracker.store().last(&name).await?, channel: name }))
+    Ok(Json(ChannelHeads { heads, last: tracker.store().last(&name).await?, channel: name }))
 }
 
 /// A read mark, as it is sent and as it lies in the register.

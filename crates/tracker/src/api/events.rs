@@ -144,9 +144,7 @@ impl Stream {
             if entries.is_empty() {
                 return Ok(());
             }
-            for entry in &entries {
-                self.tracker.channel(&entry.sealed.envelope().channel).await?;
-            }
+            self.tracker.level_with(&entries).await?;
             for line in self.tracker.lines(&entries).await? {
                 self.send_line(&line).await?;
             }
@@ -195,7 +193,7 @@ impl Stream {
 
     async fn session_holds(&self) -> Result<bool, Ended> {
         let session = self.tracker.settings.sessions.check(&self.caller.token.0).await;
-        Ok(session.map_err(|error| Trouble(Problem::internal(error)))?.is_some())
+        Ok(session.map_err(|error| Trouble::from(Problem::internal(error)))?.is_some())
     }
 }
 

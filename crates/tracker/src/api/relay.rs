@@ -15,10 +15,11 @@ use weaprous::prelude::*;
 impl From<RelayError> for Trouble {
     fn from(error: RelayError) -> Self {
         let detail = error.to_string();
-        Self(match error {
+        match error {
             RelayError::Crowded | RelayError::Full => Problem::unavailable(detail, 5),
             RelayError::Unknown => Problem::not_found(detail),
-        })
+        }
+        .into()
     }
 }
 
