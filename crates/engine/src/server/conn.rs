@@ -131,7 +131,9 @@ impl Conn {
         loop {
             {
                 let wire = &mut *self.wire.borrow_mut();
-                match wire.decoder.poll(&mut wire.input) {
+                // Between two requests there is mostly nothing to look at.
+                let event = if wire.input.is_empty() { Ok(None) } else { wire.decoder.poll(&mut wire.input) };
+                match event {
                     Ok(Some(Event::Head(head))) => {
                         *slot = Some(head);
                         return Poll::Ready(Next::Request);
