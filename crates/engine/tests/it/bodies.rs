@@ -92,9 +92,8 @@ fn continue_is_not_sent_when_the_body_is_not_read() {
 #[test]
 fn continue_never_comes_in_the_middle_of_an_answer() {
     // The content is first asked for when the head of the answer is already written.
-    let server = serve(settings(), || {
-        |request: Request| async move { Response::new(StatusCode::OK).with_body(request.body) }
-    });
+    let server =
+        serve(settings(), || |request: Request| async move { Response::new(StatusCode::OK).with_body(request.body) });
     for framing in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
         let mut client = connect(&server);
         client.send(post(&format!("{framing}Expect: 100-continue\r\n"), ""));

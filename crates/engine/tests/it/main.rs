@@ -5,6 +5,8 @@ mod bodies;
 mod client;
 mod client_faults;
 mod connections;
+#[cfg(target_os = "linux")]
+mod exhaustion;
 mod limits;
 mod stopping;
 mod support;
