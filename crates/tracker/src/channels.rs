@@ -1,6 +1,7 @@
 //! Channels as the tracker holds them: what its log adds up to, folded once and kept up to date by every write.
 
-use chat::{ChannelName, DeviceId, Head, Logged, Membership, SignedRoster, Store, StoreError, UserName};
+use crate::checkpoint;
+use chat::{Body, ChannelName, DeviceId, Head, Logged, Membership, SignedRoster, Store, StoreError, UserName};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -23,6 +24,10 @@ pub(crate) struct Fold {
     pub(crate) lamport: u64,
     /// Number of the last entry folded.
     pub(crate) last: u64,
+    /// Numbers of the entries that say something about membership.
+    pub(crate) events: Vec<u64>,
+    /// Up to where a checkpoint is kept.
+    pub(crate) kept_through: u64,
     /// The newest roster, with its version in the register.
     pub(crate) roster: Option<(SignedRoster, u64)>,
     /// The log may hold more than was folded: read it before the next write.
@@ -49,12 +54,16 @@ impl Channel {
 
     /// Reads what the log holds beyond the fold.
     pub(crate) async fn catch_up(&self, fold: &mut Fold, store: &dyn Store) -> Result<(), StoreError> {
+        if fold.behind && fold.last == 0 {
+            checkpoint::resume(&self.name, fold, store).await?;
+        }
         while fold.behind {
             let page = store.read(&self.name, fold.last, FOLD_ENTRIES).await?;
             fold.behind = page.len() == FOLD_ENTRIES;
             for logged in &page {
                 fold.add(logged);
             }
+            checkpoint::keep_when_due(&self.name, fold, store).await;
         }
         self.show(&fold.membership);
         Ok(())
@@ -74,6 +83,8 @@ impl Fold {
             heads: HashMap::new(),
             lamport: 0,
             last: 0,
+            events: Vec::new(),
+            kept_through: 0,
             roster: None,
             behind: true,
         }
@@ -89,6 +100,9 @@ impl Fold {
         self.heads.insert(envelope.device, Head::of(envelope, logged.sealed.id()));
         self.lamport = self.lamport.max(envelope.lamport);
         self.last = logged.seq;
+        if !matches!(envelope.body, Body::Text { .. } | Body::Other { .. }) {
+            self.events.push(logged.seq);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! api/        requests ──▶ parsed ──▶ answers and problems
 //!   writing     one writer per channel: who may, does it follow the chain, append, tell
 //!   channels    what each log adds up to: membership, heads
+//!   checkpoint  where in a long log the changes of membership lie
 //!   roster      who is in a channel, signed
 //!   presence    leases, and the news that one lapsed
 //!   hub         news ──▶ every event stream
@@ -20,6 +21,7 @@ mod bindings;
 mod caller;
 mod challenges;
 mod channels;
+mod checkpoint;
 mod devices;
 mod hub;
 mod input;

@@ -4,6 +4,7 @@
 //! what is known of it could part.
 
 use crate::channels::{Channel, Fold};
+use crate::checkpoint;
 use crate::tracker::{Tracker, now_ms};
 use crate::trouble::{Refusal, Trouble};
 use chat::{
@@ -173,6 +174,7 @@ impl Tracker {
         if let Some(before) = before {
             self.settle(channel, fold, &before).await;
         }
+        checkpoint::keep_when_due(&channel.name, fold, self.store()).await;
         Ok(results)
     }
 

@@ -1,6 +1,6 @@
 //! Channels: who comes in, who sees what, rosters, read marks.
 
-use crate::support::{Client, World, percent};
+use crate::support::{Client, Peer, World, block_on, percent};
 use chat::{DeviceKey, Roster, SignedRoster, TrackerId};
 use serde_json::{Value, json};
 
@@ -164,4 +164,48 @@ fn read_marks_go_forward_only_and_belong_to_one_user() {
     }
     assert_eq!(view(&bob, "general").unwrap()["read_seq"], 5);
     assert_eq!(view(&alice, "general").unwrap()["read_seq"], 0);
+}
+
+#[test]
+fn a_long_log_is_taken_up_from_its_checkpoint_with_the_same_members() {
+    let store = std::sync::Arc::new(store::MemoryStore::new());
+    let world = World::with(store.clone(), |_| ());
+    let mut alice = world.peer("alice", 1);
+    let (bob, carol, dave) = (world.user("bob"), world.user("carol"), world.user("dave"));
+    let made = alice.seal("den", chat::Body::Create { visibility: chat::Visibility::Private });
+    let invite = |peer: &mut Peer, user: &str| peer.seal("den", chat::Body::Invite { user: user.parse().unwrap() });
+    let invited = [invite(&mut alice, "bob"), invite(&mut alice, "carol")];
+    alice.store("den", &[&made, &invited[0], &invited[1]]);
+    bob.join("den");
+    carol.join("den");
+    let chatter = |peer: &mut Peer, count: usize| {
+        let said: Vec<_> = (0..count).map(|i| peer.text("den", &format!("number {i}"))).collect();
+        for part in said.chunks(200) {
+            peer.store("den", &part.iter().collect::<Vec<_>>());
+        }
+    };
+    chatter(&mut alice, 1100);
+    let removed = alice.seal("den", chat::Body::Remove { user: "carol".parse().unwrap() });
+    alice.store("den", &[&removed]);
+    chatter(&mut alice, 50);
+    let before = roster(&world, &bob, "den");
+    let checkpoint = block_on(chat::Store::get(&*store, "checkpoint/den")).unwrap().unwrap();
+    let text = String::from_utf8(checkpoint.value).unwrap();
+    assert_eq!(text, r#"{"through":1005,"events":[1,2,3,4,5]}"#);
+    drop(world);
+    for planted in [None, Some(r#"{"through":99999,"events":[1]}"#), Some("nonsense")] {
+        if let Some(planted) = planted {
+            let put = chat::Store::put(&*store, "checkpoint/den", planted.into(), chat::Expect::Any);
+            block_on(put).unwrap().unwrap();
+        }
+        let world = World::with(store.clone(), |_| ());
+        let at = |client: &Client| Client { address: world.address, ..client.clone() };
+        assert_eq!(roster(&world, &at(&bob), "den"), before);
+        at(&carol).get("/get-messages?channel=den").problem(403);
+        at(&dave).post("/join-list", json!({"channel": "den"})).problem(403);
+        at(&bob).say("den", "still in");
+        assert_eq!(view(&at(&bob), "den").unwrap()["members"], 2);
+    }
+    let log = block_on(chat::Store::read(&*store, &"den".parse().unwrap(), 0, usize::MAX)).unwrap();
+    assert_eq!(log.len(), 5 + 1100 + 1 + 50 + 3, "every chain went on where it was");
 }
