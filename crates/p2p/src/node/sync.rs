@@ -29,10 +29,12 @@ impl Node {
         while told < ANNOUNCE_MARKS_MAX {
             let Some((name, device)) = state.news.pop_first() else { break };
             let held = self.channels.get(&name).and_then(|channel| channel.chains.get(&device)).map_or(0, |it| it.held);
+            let is_author = device == state.remote;
             let Some(side) = state.side(&name, device) else { continue };
-            // the first mark is told in any case: it is what acknowledges after a broken link
+            // the first mark is told in any case: it is what acknowledges after a broken link; to the author every mark
+            // is, because it is what acknowledges what came another way
             let has_it = side.theirs >= held || (side.sent >= held && side.in_flight > 0);
-            if held > side.told && !(has_it && side.told > 0) {
+            if held > side.told && (is_author || !(has_it && side.told > 0)) {
                 side.told = held;
                 frames.entry(name).or_default().push((device, held));
                 told += 1;
@@ -424,8 +426,15 @@ impl Node {
         for link in self.link_ids() {
             let Some(state) = self.links.get_mut(&link) else { continue };
             let wanted = state.is_wanted(name, &device);
+            let is_author = device == state.remote;
             let Some(side) = state.side(name, device) else { continue };
-            if side.forked || side.theirs >= n || (side.sent >= n && side.in_flight > 0) {
+            if side.forked {
+                continue;
+            }
+            if side.theirs >= n || (side.sent >= n && side.in_flight > 0) {
+                if is_author {
+                    self.note_news(link, (name.clone(), device), announce_at_ms);
+                }
                 continue;
             }
             let eager = device == self.device || (from.is_some() && !side.lazy);

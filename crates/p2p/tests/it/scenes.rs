@@ -105,6 +105,29 @@ fn marks_acknowledge_what_a_broken_link_did_not() {
 }
 
 #[test]
+fn the_author_learns_who_has_what_came_another_way() {
+    let (mut alice, mut bob, _) = people();
+    let mut words: Vec<_> = (0..3).map(|number| alice.write("general", &number.to_string())).collect();
+    bob.disk.insert(&words[0]).unwrap();
+    let roster = roster("general", 1, &[&alice, &bob]);
+    let mut desk = Desk::new(&bob, &[roster]);
+    desk.open(1, &alice, "general");
+    // alice says what she has, but bob has it from the tracker before she can deliver it
+    desk.node.handle_local(&words.remove(1), 10);
+    desk.now_ms = 20;
+    desk.feed(1, &marks(&alice, 2));
+    desk.node.handle_timeout(200);
+    assert_eq!(desk.take().0, [marks(&alice, 2), Frame::Ping]);
+    // and also when her marks come first
+    desk.feed(1, &Frame::Pong);
+    desk.feed(1, &marks(&alice, 3));
+    desk.take();
+    desk.node.handle_local(&words.remove(1), 210);
+    desk.node.handle_timeout(400);
+    assert_eq!(desk.take().0, [marks(&alice, 3), Frame::Ping]);
+}
+
+#[test]
 fn a_gap_is_wanted_before_what_follows_it() {
     let (mut alice, mut bob, _) = people();
     let mut desk = Desk::new(&alice, &[roster("general", 1, &[&alice, &bob])]);
