@@ -46,6 +46,7 @@ async function begin(waitMs) {
   try {
     const chat = new Chat(await api.me(), localStorage);
     connect(chat);
+    beHere(chat);
     await chat.start().catch((error) => tell(api.words(error)));
     route(chat);
   } catch (error) {
@@ -53,6 +54,15 @@ async function begin(waitMs) {
     banner.show(signedOut ? 'signed-out' : 'offline', here());
     if (!signedOut) setTimeout(() => begin(Math.min(waitMs * 2, LONGEST_RETRY_MS)), waitMs);
   }
+}
+
+/**
+ * Counts as online while the page is open.
+ * @param {Chat} chat
+ */
+function beHere(chat) {
+  const heart = new Worker('/heartbeat.js', { type: 'module' });
+  chat.addEventListener('connection', () => chat.connection === 'signed-out' && heart.terminate());
 }
 
 /** @param {Chat} chat */
@@ -94,6 +104,13 @@ function listenToPage(chat) {
   window.addEventListener('blur', () => watch(chat));
   window.addEventListener('pagehide', () => chat.flushRead());
   menu.addEventListener('click', () => openSides(sides.dataset['open'] === undefined));
+  sides.addEventListener('click', (event) => {
+    if (event.target instanceof Element && event.target.closest('a') !== null) openSides(false);
+  });
+  find('.skip', HTMLAnchorElement).addEventListener('click', (event) => {
+    event.preventDefault(); // the part of the address behind # names a channel
+    composer.focusField();
+  });
   find('#veil', HTMLElement).addEventListener('click', () => openSides(false));
   document.addEventListener('keydown', (event) => key(chat, event));
   find('#log-out', HTMLButtonElement).addEventListener('click', async () => {

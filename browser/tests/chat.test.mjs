@@ -161,7 +161,7 @@ test('a channel is made, found, joined and left; a private one needs an invitati
 
   guest.page.on('dialog', (dialog) => dialog.accept());
   await guest.page.getByRole('button', { name: 'Leave' }).click();
-  await guest.page.getByRole('button', { name: 'Join #board' }).or(guest.page.getByText('no channel')).first().waitFor();
+  await guest.page.getByRole('button', { name: 'Join #board' }).or(guest.page.getByText('There is no channel #board')).first().waitFor();
   assert.equal(await guest.page.getByText('secret').count(), 0);
   await maker.context.close();
   await guest.context.close();

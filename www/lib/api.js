@@ -125,11 +125,6 @@ export async function read(channel, seq) {
   await request('PUT', `${path(channel)}/read`, { seq }, { keepalive: true });
 }
 
-/** Says that this person is here, for as long as the server's lease lasts. */
-export async function present() {
-  await request('POST', '/api/v1/presence', { addresses: [] });
-}
-
 export async function logOut() {
   await request('POST', '/logout', {});
 }

@@ -71,7 +71,6 @@ export class Chat extends EventTarget {
   #connection = 'connecting';
   #refreshTimer = 0;
   #healTimer = 0;
-  #tabs;
 
   /**
    * @param {import('../types/api.d.ts').Me} me
@@ -92,13 +91,12 @@ export class Chat extends EventTarget {
         message: (message) => this.#arrived(message),
         presence: (presence) => this.#present(presence),
         channel: () => this.#refreshSoon(),
+        read: (channel, seq) => this.#readElsewhere(channel, seq),
         connection: (connection) => this.#connected(connection),
         catchUp: () => this.#catchUp(),
       },
       me.position,
     );
-    this.#tabs = new BroadcastChannel(`weaprous/${me.user}`);
-    this.#tabs.addEventListener('message', ({ data }) => this.#heardOfTab(data));
     window.addEventListener('storage', (event) => event.key?.startsWith('weaprous/outbox/') && this.#outbox.reload());
   }
 
@@ -337,11 +335,12 @@ export class Chat extends EventTarget {
       this.#channels.set(view.name, channelOf(view));
       return;
     }
-    const read = Math.max(view.read_seq, known.view.read_seq);
+    const before = known.view.read_seq;
+    const read = Math.max(view.read_seq, before);
     const last = Math.max(view.last_seq, known.view.last_seq);
     known.view = { ...view, read_seq: read, last_seq: last };
     if (known.loaded) this.#recount(known);
-    else if (known.countedTo < read) Object.assign(known, { countedTo: read, unread: 0 });
+    else if (read > before) Object.assign(known, { countedTo: read, unread: 0 });
   }
 
   /** @param {Channel} channel */
@@ -462,7 +461,6 @@ export class Chat extends EventTarget {
     clearTimeout(channel.readTimer);
     channel.readTimer = 0;
     const seq = channel.view.read_seq;
-    this.#tabs.postMessage({ channel: channel.view.name, read: seq });
     api.read(channel.view.name, seq).catch(() => {}); // the next one carries a higher mark
   }
 
@@ -553,17 +551,21 @@ export class Chat extends EventTarget {
   /** @param {Connection} connection */
   #connected(connection) {
     this.#connection = connection;
-    if (connection === 'live' || connection === 'polling') this.#outbox.flush();
     if (connection === 'signed-out') this.#outbox.stop();
+    if (connection !== 'connecting' && connection !== 'offline') this.#outbox.flush();
     this.#emit('connection');
   }
 
-  /** @param {{ channel?: unknown, read?: unknown }} told */
-  #heardOfTab({ channel: name, read }) {
-    const channel = typeof name === 'string' ? this.#channels.get(name) : undefined;
-    if (channel === undefined || typeof read !== 'number' || read <= channel.view.read_seq) return;
-    this.#learn({ ...channel.view, read_seq: read });
+  /**
+   * @param {string} name
+   * @param {number} seq
+   */
+  #readElsewhere(name, seq) {
+    const channel = this.#channels.get(name);
+    if (channel === undefined || seq <= channel.view.read_seq) return;
+    this.#learn({ ...channel.view, read_seq: seq });
     this.#emit('channels');
+    this.#count(channel);
   }
 
   /** @param {string} channel */

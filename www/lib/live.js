@@ -4,13 +4,14 @@
  *
  * ```text
  *   connecting ──ready──▶ live ──lost──▶ connecting ──lost twice──▶ polling ⇄ offline
- *                          ▲                                           │
- *                          └──────────────ready────────────────────────┘
+ *       │                  ▲                                           │
+ *       └ no slot ─▶ many-tabs ─────────────ready──────────────────────┘
  * ```
  * @module
  */
 import { Backoff } from './backoff.js';
 import { Problem } from './api.js';
+import { takeSlot } from './slots.js';
 
 /** @typedef {import('../types/api.d.ts').MessageView} MessageView */
 /** @typedef {import('../types/api.d.ts').PresenceEvent} PresenceEvent */
@@ -21,6 +22,7 @@ import { Problem } from './api.js';
  * @property {(message: MessageView) => void} message
  * @property {(presence: PresenceEvent) => void} presence
  * @property {() => void} channel somebody joined, left, or a channel was made
+ * @property {(channel: string, seq: number) => void} read this person read up to there, here or elsewhere
  * @property {(connection: Connection) => void} connection
  * @property {() => Promise<void>} catchUp asks for everything that may have been missed
  */
@@ -61,7 +63,7 @@ export class Live {
   }
 
   start() {
-    this.#open();
+    this.#begin();
     let expected = Date.now() + SLEEP_MS / 4;
     setInterval(() => {
       if (Date.now() - expected > SLEEP_MS) this.retryNow();
@@ -70,9 +72,22 @@ export class Live {
     window.addEventListener('online', () => this.retryNow());
   }
 
+  /** Opens the stream if the browser has a connection left for it; otherwise asks again and again until it has. */
+  async #begin() {
+    if (await takeSlot()) this.#open();
+    else this.#pollUntilSlot();
+  }
+
+  async #pollUntilSlot() {
+    if (this.#stopped) return;
+    this.#enter('many-tabs');
+    await this.#catchUp().catch(() => {}); // the next try says more
+    setTimeout(() => this.#begin(), POLL_MS);
+  }
+
   /** Opens the stream again without waiting, for when something says that it may work now. */
   retryNow() {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#state === 'many-tabs') return;
     this.#backoff.reset();
     this.#close();
     this.#open();
@@ -97,6 +112,10 @@ export class Live {
     });
     source.addEventListener('presence', (event) => this.#listener.presence(parse(event)));
     source.addEventListener('channel', () => this.#listener.channel());
+    source.addEventListener('read', (event) => {
+      const { channel, seq } = parse(event);
+      this.#listener.read(channel, seq);
+    });
     source.addEventListener('error', () => this.#lost(source));
   }
 

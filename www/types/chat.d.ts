@@ -39,7 +39,7 @@ export interface ChannelEntry {
 }
 
 /** How the page hears of news. */
-export type Connection = 'connecting' | 'live' | 'polling' | 'offline' | 'signed-out';
+export type Connection = 'connecting' | 'live' | 'polling' | 'many-tabs' | 'offline' | 'signed-out';
 
 /** One line of the message list, ready to be drawn. */
 export type Row =

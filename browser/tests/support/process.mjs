@@ -22,7 +22,7 @@ export class Lines {
     for (const stream of [this.child.stdout, this.child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => this.#heard(line));
     }
-    this.child.on('close', () => this.#heard('(ended)'));
+    this.child.on('close', () => [...this.#waiting].forEach((waiting) => waiting()));
   }
 
   /** Everything it printed so far. */
@@ -40,16 +40,15 @@ export class Lines {
     const earlier = this.#seen.find(wanted);
     if (earlier !== undefined) return Promise.resolve(earlier);
     return new Promise((resolve, reject) => {
-      const deadline = setTimeout(
-        () => reject(new Error(`${this.name} did not print ${what}; it printed:\n${this.text}`)),
-        LINE_DEADLINE_MS,
-      );
       const waiting = (line) => {
-        if (!wanted(line)) return;
+        const found = line !== undefined && wanted(line);
+        if (line !== undefined && !found) return;
         clearTimeout(deadline);
         this.#waiting.delete(waiting);
-        resolve(line);
+        if (found) resolve(line);
+        else reject(new Error(`${this.name} did not print ${what}; it printed:\n${this.text}`));
       };
+      const deadline = setTimeout(waiting, LINE_DEADLINE_MS);
       this.#waiting.add(waiting);
     });
   }

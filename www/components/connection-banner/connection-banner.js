@@ -45,6 +45,9 @@ export class ConnectionBanner extends HTMLElement {
       case 'polling':
         this.#say('Live updates do not come through. Checking for news every few seconds.', this.#retry());
         break;
+      case 'many-tabs':
+        this.#say('The chat is open in many tabs. This one checks for news every few seconds.', null);
+        break;
       case 'offline':
         this.#say('The server cannot be reached. What you write is kept here and sent when it is back.', this.#retry());
         break;

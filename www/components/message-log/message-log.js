@@ -24,8 +24,9 @@ const TOP_PX = 400;
  */
 export class MessageLog extends HTMLElement {
   #older = h('p', { class: 'older', 'aria-live': 'off' });
-  #log = h('ol', { class: 'rows', role: 'log', 'aria-labelledby': 'channel-title', 'aria-live': 'polite', 'aria-relevant': 'additions' });
-  #unsent = h('ol', { class: 'rows unsent-rows', 'aria-label': 'Not stored yet' });
+  #rows = h('ol');
+  #log = h('div', { role: 'log', 'aria-labelledby': 'channel-title', 'aria-live': 'polite', 'aria-relevant': 'additions' }, this.#rows);
+  #unsent = h('ol', { 'aria-label': 'Not stored yet' });
   #scroller = h('div', { class: 'scroller', tabindex: '0', role: 'group', 'aria-label': 'Messages' }, this.#older, this.#log, this.#unsent);
   #jump = h('button', { type: 'button', class: 'jump', hidden: true, onclick: () => this.toEnd() });
   /** @type {LogView | null} */
@@ -36,7 +37,7 @@ export class MessageLog extends HTMLElement {
 
   connectedCallback() {
     fill(this, this.#scroller, this.#jump);
-    this.#scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    this.#scroller.addEventListener('scroll', () => this.#measure(), { passive: true });
     const resized = new ResizeObserver(() => this.#atEnd && this.toEnd());
     resized.observe(this.#scroller);
   }
@@ -67,12 +68,12 @@ export class MessageLog extends HTMLElement {
   /** @param {LogView | null} view */
   #showAnew(view) {
     this.#silently(() => {
-      children(this.#log, [], plan);
+      children(this.#rows, [], plan);
       children(this.#unsent, [], plan);
       if (view !== null) this.#draw(view);
     });
     this.#seenEnd = newest(view);
-    const divider = this.#log.querySelector('.unread-divider');
+    const divider = this.#rows.querySelector('.unread-divider');
     if (divider === null) this.toEnd();
     else divider.scrollIntoView({ block: 'start' });
   }
@@ -81,8 +82,8 @@ export class MessageLog extends HTMLElement {
   #draw(view) {
     const unsent = view.rows.filter((row) => row.type === 'unsent');
     const stored = view.rows.filter((row) => row.type !== 'unsent');
-    const grew = firstKey(stored) !== this.#log.firstElementChild?.getAttribute('data-key');
-    const draw = () => children(this.#log, stored, plan);
+    const grew = firstKey(stored) !== this.#rows.firstElementChild?.getAttribute('data-key');
+    const draw = () => children(this.#rows, stored, plan);
     if (grew) this.#silently(draw);
     else draw();
     children(this.#unsent, unsent, plan);
@@ -107,14 +108,10 @@ export class MessageLog extends HTMLElement {
    */
   #keepingPlace(change) {
     const top = this.#scroller.getBoundingClientRect().top;
-    const anchor = [...this.#log.children].find((row) => row.getBoundingClientRect().bottom > top);
+    const anchor = [...this.#rows.children].find((row) => row.getBoundingClientRect().bottom > top);
     const offset = anchor?.getBoundingClientRect().top ?? 0;
     change();
     if (anchor?.isConnected) this.#scroller.scrollTop += anchor.getBoundingClientRect().top - offset;
-  }
-
-  #scrolled() {
-    this.#measure();
   }
 
   /** Finds out where the reader is and tells whoever wants to know. */
