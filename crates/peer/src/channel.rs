@@ -1,6 +1,6 @@
 //! What a peer knows of one channel beside its messages.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use chat::client::ChannelSummary;
 use chat::{ChannelName, DeviceId, EnvelopeId, Head, OrderKey, Sealed, SignedRoster, UserName, Visibility};
@@ -9,6 +9,8 @@ use chat::{ChannelName, DeviceId, EnvelopeId, Head, OrderKey, Sealed, SignedRost
 pub(crate) const WAITING_MAX: usize = 10_000;
 /// Own messages whose way is told as it changes, per channel.
 const OWN_FOLLOWED_MAX: usize = 10_000;
+/// Devices remembered as hosted, per channel.
+const HOSTED_MAX: usize = 10_000;
 
 /// One channel.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub(crate) struct Channel {
     pub(crate) read: Option<OrderKey>,
     /// When to hand others' messages over, if their authors do not.
     pub(crate) sync_at_ms: Option<u64>,
+    /// Devices whose key the tracker holds, beside those of the roster.
+    hosted: HashSet<DeviceId>,
     own: HashMap<EnvelopeId, Own>,
     /// Their numbers and ids, ascending.
     own_order: VecDeque<(u64, EnvelopeId)>,
@@ -81,7 +85,11 @@ impl Channel {
 
     /// Whether it will become ready by itself.
     pub(crate) fn is_coming(&self) -> bool {
-        self.standing == Standing::Wanted || self.changing || self.unresolved.is_some()
+        match self.standing {
+            Standing::Wanted => true,
+            Standing::Joined => self.changing || self.unresolved.is_some() || !self.waiting.is_empty(),
+            Standing::Outside => false,
+        }
     }
 
     /// An envelope is part of the history now.
@@ -121,6 +129,16 @@ impl Channel {
         news
     }
 
+    /// Whether the roster has a device.
+    pub(crate) fn has_member(&self, device: &DeviceId) -> bool {
+        self.roster.as_ref().is_some_and(|roster| roster.roster().allows(device).is_some())
+    }
+
+    /// Whether a device has acknowledged everything that was said here.
+    pub(crate) fn has_all(&self, device: &DeviceId) -> bool {
+        self.acknowledged.get(device).copied().unwrap_or(0) >= self.head.as_ref().map_or(0, |head| head.n)
+    }
+
     /// A followed message.
     pub(crate) fn own_mut(&mut self, id: &EnvelopeId) -> Option<&mut Own> {
         self.own.get_mut(id)
@@ -139,9 +157,16 @@ impl Channel {
         }
     }
 
+    /// The tracker says that it holds the key of this device.
+    pub(crate) fn handle_hosted(&mut self, device: DeviceId) {
+        if self.hosted.len() < HOSTED_MAX {
+            self.hosted.insert(device);
+        }
+    }
+
     /// Whether the tracker holds the key of this device.
     pub(crate) fn is_hosted(&self, device: &DeviceId) -> bool {
-        self.roster.as_ref().is_some_and(|roster| roster.roster().is_hosted(device))
+        self.hosted.contains(device) || self.roster.as_ref().is_some_and(|roster| roster.roster().is_hosted(device))
     }
 
     /// Whether a device that the roster knows is another user's than an envelope says.
@@ -186,5 +211,6 @@ mod tests {
         assert_eq!(channel.handle_acknowledged(3, carol), ids[..3]);
         assert_eq!(channel.handle_acknowledged(9, bob), ids[2..]);
         assert_eq!(channel.own_mut(&ids[2]).unwrap().holders, [carol, bob]);
+        assert!(channel.has_all(&bob) && !channel.has_all(&carol));
     }
 }

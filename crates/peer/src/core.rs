@@ -31,6 +31,7 @@ use crate::link::Tls;
 use crate::people::People;
 use crate::socket::Unwritten;
 use crate::sync::Context;
+use crate::wire::PeerEntry;
 use crate::{PeerError, Settings, Stop};
 
 /// Notices that wait for the user interface before the core stops taking input.
@@ -77,6 +78,10 @@ pub(crate) struct Core {
     context: Option<Rc<Context>>,
     online: Option<bool>,
     reads_to_tell: BTreeMap<ChannelName, u64>,
+    /// The tracker's last list of devices.
+    peer_list: Vec<PeerEntry>,
+    /// When the first channel wants to be brought level.
+    next_sync_ms: u64,
     peers_wanted: bool,
     peers_at_ms: u64,
     forks_told: usize,
@@ -162,7 +167,8 @@ impl Core {
     /// When something is to be done although nothing comes in.
     fn wake(&self) -> Instant {
         let now_ms = self.now_ms();
-        let next = [self.node.poll_timeout(), self.people.next_dial_ms()].into_iter().flatten().min();
+        let sync_ms = self.context.as_ref().filter(|context| context.online.get()).map(|_| self.next_sync_ms);
+        let next = [self.node.poll_timeout(), self.people.next_dial_ms(), sync_ms].into_iter().flatten().min();
         let at_ms = next.unwrap_or(u64::MAX).clamp(now_ms + 1, now_ms + TICK_MS);
         self.started + Duration::from_millis(at_ms)
     }

@@ -49,6 +49,8 @@ pub(crate) enum Event {
     RosterChanged { channel: ChannelName },
     /// A verified roster.
     Roster(SignedRoster),
+    /// The tracker tells this user nothing of a channel (any more).
+    ShutOut { channel: ChannelName },
     /// Somebody waits for us at the relay.
     RelayOffered { token: String },
     /// A page of the log; the answer is where the log is held up to.

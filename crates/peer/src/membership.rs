@@ -6,15 +6,22 @@
 //! then nothing else is said in that channel.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use chat::{Body, ChannelName, Sealed, SignedRoster, UserName, Visibility};
+use tokio::time::sleep;
 
 use crate::event::{Event, Outcome};
 use crate::sync::{Context, SyncError};
-use crate::tracker::TrackerError;
+use crate::tracker::{TrackerError, is_final};
+use crate::wire::UploadResult;
 
 /// How often a change is sealed anew because this device's chain had grown elsewhere.
 const TRIES_MAX: usize = 3;
+/// How often a change is handed over while the tracker is there but does not say what became of it.
+const HAND_OVER_TRIES_MAX: usize = 30;
+/// Pause between two of these.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the user wants of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +129,7 @@ async fn change(context: &Context, channel: &ChannelName, body: Body) -> Result<
 
 /// Seals a change and hands it over. Gives the tracker's words if it refuses.
 async fn submit(context: &Context, channel: &ChannelName, body: Body) -> Result<Result<(), String>, Obstacle> {
-    let mut why = String::new();
+    let mut refusal = Refusal::default();
     for _ in 0..TRIES_MAX {
         match context.hand_over(channel).await {
             Ok(()) | Err(SyncError::Tracker(TrackerError::Refused { .. })) => {}
@@ -136,57 +143,69 @@ async fn submit(context: &Context, channel: &ChannelName, body: Body) -> Result<
             (Outcome::Unknown, _) => {
                 return Err(SyncError::Tracker(TrackerError::Away("the tracker went away".to_owned())).into());
             }
-            (Outcome::Denied, refusal) => why = refusal.why,
+            (Outcome::Denied, why) => refusal = why,
         }
         // the tracker may hold envelopes of this device that were lost here: with them the next try fits
-        if !matches!(why.as_str(), "gap" | "fork") || context.fetch(channel).await.is_err() {
+        if !refusal.is_of_chain || context.fetch(channel).await.is_err() {
             break;
         }
     }
-    Ok(Err(why))
+    Ok(Err(refusal.why))
 }
 
 /// The tracker's words.
 #[derive(Default)]
 struct Refusal {
     why: String,
+    /// Whether this device's chain was in the way, not the user's rights.
+    is_of_chain: bool,
 }
 
 async fn hand_over(context: &Context, channel: &ChannelName, sealed: Sealed) -> Result<Outcome, SyncError> {
     hand_over_saying_why(context, channel, sealed).await.map(|(outcome, _)| outcome)
 }
 
+/// Hands a change over until the tracker has answered or is away.
 async fn hand_over_saying_why(
     context: &Context,
     channel: &ChannelName,
     sealed: Sealed,
 ) -> Result<(Outcome, Refusal), SyncError> {
-    let mut refusal = Refusal::default();
-    let outcome = match context.tracker.upload(channel, std::slice::from_ref(&sealed)).await {
-        Ok(results) => match results.into_iter().next() {
-            Some(result) if result.seq.is_some() => Outcome::Accepted(result.seq.unwrap_or_default()),
-            result => {
-                refusal.why = result.and_then(|result| result.error).unwrap_or_else(|| "no reason given".to_owned());
-                Outcome::Denied
-            }
-        },
-        Err(
-            TrackerError::Refused { status: 408 | 429 | 500.., .. } | TrackerError::Away(_) | TrackerError::Nonsense(_),
-        ) => Outcome::Unknown,
-        Err(TrackerError::Refused { detail, .. }) => {
-            refusal.why = detail;
-            Outcome::Denied
-        }
-    };
+    let mut answer = hand_over_once(context, channel, &sealed).await;
+    let mut tries = 1;
+    while answer.0 == Outcome::Unknown && context.online.get() && tries < HAND_OVER_TRIES_MAX {
+        sleep(HAND_OVER_PAUSE).await;
+        answer = hand_over_once(context, channel, &sealed).await;
+        tries += 1;
+    }
+    let (outcome, refusal) = answer;
     let told = outcome.clone();
     context.ask(|reply| Event::Changed { channel: channel.clone(), sealed, outcome: told, reply }).await?;
     Ok((outcome, refusal))
+}
+
+async fn hand_over_once(context: &Context, channel: &ChannelName, sealed: &Sealed) -> (Outcome, Refusal) {
+    match context.tracker.upload(channel, std::slice::from_ref(sealed)).await {
+        Ok(results) => match results.into_iter().next() {
+            Some(UploadResult { seq: Some(seq), .. }) => (Outcome::Accepted(seq), Refusal::default()),
+            Some(result) => {
+                let is_of_chain = matches!(result.error.as_deref(), Some("gap" | "fork"));
+                (Outcome::Denied, Refusal { why: result.why(), is_of_chain })
+            }
+            None => (Outcome::Unknown, Refusal::default()),
+        },
+        Err(TrackerError::Refused { status, detail }) if is_final(status) => {
+            (Outcome::Denied, Refusal { why: detail, is_of_chain: false })
+        }
+        Err(_) => (Outcome::Unknown, Refusal::default()),
+    }
 }
 
 /// Fetches a channel's roster and gives it to the core.
 pub(crate) async fn fetch_roster(context: Rc<Context>, channel: ChannelName) {
     match roster(&context, &channel).await {
         Ok(roster) => drop(context.tell(Event::Roster(roster)).await),
+        Err(TrackerError::Refused { status: 403 | 404, .. }) => drop(context.tell(Event::ShutOut { channel }).await),
         Err(error) => tracing::debug!(%channel, %error, "no roster"),
     }
 }

@@ -241,7 +241,7 @@ impl People {
                 user: person.user.clone(),
                 device: *device,
                 path: person.link.map(|linked| linked.path),
-                address: person.link.and_then(|linked| linked.address).or(person.addresses.first().copied()),
+                address: person.address(),
                 online: person.is_there(),
                 hosted: person.hosted,
             })
@@ -293,6 +293,12 @@ impl Person {
     /// Whether it is there, by the tracker's word or by a link.
     pub(crate) fn is_there(&self) -> bool {
         self.online || self.link.is_some()
+    }
+
+    /// Where it can be dialled, as far as is known; the far end of a link that it dialled is no such address.
+    fn address(&self) -> Option<SocketAddr> {
+        let dialled = self.link.filter(|linked| linked.dialled).and_then(|linked| linked.address);
+        dialled.or(self.addresses.first().copied())
     }
 
     fn wants_link(&self, tracker_online: bool) -> bool {

@@ -11,17 +11,20 @@ use chat::{DeviceKey, History, TrackerId, UserName};
 use engine::Body;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 
 use crate::backoff::{Backoff, dice};
 use crate::event::Event;
 use crate::settings::Pace;
 use crate::sse;
-use crate::tracker::{Tracker, TrackerError};
+use crate::tracker::{Tracker, TrackerError, is_final};
 use crate::wire::{ChannelEvent, PeerEntry, Registration, RelayEvent, is_dialable};
 
 /// The setting that holds the key of the tracker met first.
 pub(crate) const TRACKER_SETTING: &str = "tracker";
+
+/// An event stream that lasted this long is opened again when it ends; one that ends at once is no stream.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// Everything the session needs.
 pub(crate) struct Session {
@@ -49,11 +52,6 @@ struct Progress {
 enum Failure {
     Registration(TrackerError),
     Later(TrackerError),
-}
-
-/// Whether a status says that the same request will be refused again.
-fn is_final(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 408 | 429)
 }
 
 impl Session {
@@ -99,14 +97,23 @@ impl Session {
         self.tell(Event::Online { tracker }).await?;
         let mut renewal = interval(self.pace.presence);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut parser = sse::Parser::default();
+        let (mut parser, mut opened) = (sse::Parser::default(), Instant::now());
         loop {
             tokio::select! {
                 _ = renewal.tick() => self.tracker.renew_presence(&addresses).await?,
-                events = next_events(&mut stream, &mut parser) => {
-                    for event in events? {
-                        self.handle_event(&event, &mut progress.position).await?;
+                events = next_events(&mut stream, &mut parser) => match events {
+                    Ok(events) => {
+                        for event in events {
+                            self.handle_event(&event, &mut progress.position).await?;
+                        }
                     }
+                    // whoever falls behind is cut off by the tracker, and comes back with the position reached
+                    Err(_) if opened.elapsed() > REOPEN_AFTER => {
+                        stream = self.tracker.events(progress.position.unwrap_or(since)).await?;
+                        (parser, opened) = (sse::Parser::default(), Instant::now());
+                        renewal.reset_immediately();
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::event::Event;
-use crate::tracker::{PAGE_MESSAGES, Tracker, TrackerError};
+use crate::tracker::{PAGE_MESSAGES, Tracker, TrackerError, is_final};
 use crate::wire::UploadResult;
 
 /// Envelopes handed over in one request.
@@ -38,6 +38,8 @@ pub(crate) struct Context {
     wanted: RefCell<BTreeSet<ChannelName>>,
     wake: Notify,
     refused: RefCell<HashSet<EnvelopeId>>,
+    /// Channels of which the tracker takes nothing, and of which that was told.
+    refused_channels: RefCell<HashSet<ChannelName>>,
 }
 
 /// Why a channel is not level.
@@ -65,6 +67,7 @@ impl Context {
             wanted: RefCell::default(),
             wake: Notify::new(),
             refused: RefCell::default(),
+            refused_channels: RefCell::default(),
         }
     }
 
@@ -83,10 +86,10 @@ impl Context {
                 continue;
             };
             match self.sync(&channel).await {
-                Ok(()) => {}
+                Ok(()) => drop(self.refused_channels.borrow_mut().remove(&channel)),
                 Err(SyncError::Stopping) => return,
-                Err(SyncError::Tracker(TrackerError::Refused { status, detail })) => {
-                    tracing::debug!(%channel, status, detail, "the tracker does not take part");
+                Err(SyncError::Tracker(TrackerError::Refused { status, detail })) if is_final(status) => {
+                    self.note_refused_channel(channel, &detail).await;
                 }
                 Err(error) => {
                     tracing::debug!(%channel, %error, "not level yet");
@@ -94,6 +97,15 @@ impl Context {
                     sleep(RETRY_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Tells once that the tracker takes nothing of a channel and gives nothing of it.
+    async fn note_refused_channel(&self, channel: ChannelName, detail: &str) {
+        if self.refused_channels.borrow_mut().insert(channel.clone()) {
+            let what = format!("the tracker takes no messages of {channel}: {detail}");
+            let hint = "they stay here and with the peers that have them".to_owned();
+            let _ = self.tell(Event::Trouble { what, hint }).await;
         }
     }
 
@@ -183,7 +195,7 @@ impl Context {
         for (sealed, result) in batch.iter().zip(results).filter(|(_, result)| result.seq.is_none()) {
             let mut refused = self.refused.borrow_mut();
             if refused.len() < REFUSED_MAX && refused.insert(sealed.id()) {
-                why = Some(result.error.clone().unwrap_or_else(|| "no reason given".to_owned()));
+                why = Some(result.why());
             }
         }
         match why {

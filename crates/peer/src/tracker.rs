@@ -53,6 +53,11 @@ pub(crate) enum TrackerError {
     Nonsense(String),
 }
 
+/// Whether a status says that the same request will be refused again.
+pub(crate) fn is_final(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 429)
+}
+
 /// The tracker as seen from here.
 #[derive(Debug)]
 pub(crate) struct Tracker {

@@ -16,6 +16,9 @@ use crate::socket;
 
 /// Messages given per answer to [`Command::Older`].
 const OLDER_MESSAGES: usize = 100;
+/// While there are links, own messages are handed to the tracker this much later, or as soon as all linked members have
+/// them: so the straight way is first where there is one, and what is said in one breath is handed over together.
+const HEAD_START_MS: u64 = 400;
 
 impl Core {
     /// Carries out commands in order. Messages that follow each other are stored in one write.
@@ -44,7 +47,7 @@ impl Core {
         match command {
             Command::Join { channel } if channel.is_direct() => self.open_direct(&channel),
             Command::Join { channel } => self.join(&channel),
-            Command::Create { channel, visibility } => self.carry_out(channel, Intent::Create(visibility)),
+            Command::Create { channel, visibility } => self.create(channel, visibility),
             Command::Leave { channel } => self.change(channel, Body::Leave),
             Command::Invite { channel, user } => self.change(channel, Body::Invite { user }),
             Command::Remove { channel, user } => self.change(channel, Body::Remove { user }),
@@ -136,9 +139,7 @@ impl Core {
         }
         self.node.handle_local(sealed, now_ms);
         self.tell_new(sealed, None, Path::Own, received_at_ms);
-        if let Some(context) = &self.context {
-            context.want_sync(name);
-        }
+        self.want_sync_after(name, if self.links.is_empty() { 0 } else { HEAD_START_MS });
     }
 
     /// Puts what is known of the own chains back to what is stored.
@@ -180,6 +181,13 @@ impl Core {
             channel.standing = Standing::Wanted;
         }
         self.carry_out(name.clone(), Intent::Join { create: None });
+    }
+
+    fn create(&mut self, name: ChannelName, visibility: Visibility) {
+        if let Some(channel) = self.channel_mut(&name).filter(|channel| channel.standing == Standing::Outside) {
+            channel.standing = Standing::Wanted;
+        }
+        self.carry_out(name, Intent::Create(visibility));
     }
 
     /// Comes into a channel again that the user wants to be in. The default channel is made if nobody has.

@@ -18,6 +18,7 @@ use crate::link::Authenticated;
 use crate::membership;
 use crate::people::{Linked, replaces};
 use crate::socket::{self, Unwritten, WRITES_MAX};
+use crate::sync::Context;
 use crate::wire::{ChannelEntry, PeerEntry};
 
 /// The tracker's list of devices is asked for again after this long.
@@ -74,17 +75,19 @@ impl Core {
             Event::Offline { detail } => self.handle_offline(detail),
             Event::Refused { detail } => self.handle_refused(detail),
             Event::Presence(entry) => {
+                self.peer_list.retain(|known| known.device != entry.device);
+                self.peer_list.push(entry.clone());
                 self.peers_wanted |= entry.online && entry.addresses.is_empty();
                 self.handle_presence(&entry, false).await;
             }
             Event::PeerList(entries) => {
-                for entry in entries {
-                    self.handle_presence(&entry, true).await;
-                }
+                self.peer_list = entries;
+                self.apply_peer_list().await;
             }
             Event::ChannelList(entries) => self.handle_channel_list(&entries),
             Event::RosterChanged { channel } => self.fetch_roster(channel),
             Event::Roster(roster) => self.keep_roster(roster).await,
+            Event::ShutOut { channel } => self.handle_shut_out(&channel).await,
             Event::Fetched { channel, messages, reply } => self.handle_fetched(channel, messages, reply).await,
             Event::Sequenced { channel, numbers, reply } => self.handle_sequenced(&channel, numbers, reply).await,
             Event::Synced { channel } => self.handle_synced(&channel),
@@ -94,6 +97,13 @@ impl Core {
             }
             Event::ChangeEnded { channel, hopeless } => self.handle_change_ended(&channel, hopeless).await,
             _ => {} // taken by `handle_event`
+        }
+    }
+
+    async fn handle_shut_out(&mut self, name: &ChannelName) {
+        if self.channels.get(name).is_some_and(Channel::is_joined) {
+            self.leave(name).await;
+            self.trouble(format!("you are no longer in {name}"), "somebody in it has to invite you");
         }
     }
 
@@ -175,6 +185,7 @@ impl Core {
             return;
         }
         self.online = Some(false);
+        self.peer_list.clear();
         let gone = self.people.handle_tracker(false, self.now_ms());
         self.tell(Notice::Tracker { online: false, detail });
         for device in gone {
@@ -219,6 +230,15 @@ impl Core {
         }
     }
 
+    /// Takes in what the tracker's last list says of devices; those that no roster had then may be known by now.
+    pub(super) async fn apply_peer_list(&mut self) {
+        let entries = std::mem::take(&mut self.peer_list);
+        for entry in &entries {
+            self.handle_presence(entry, true).await;
+        }
+        self.peer_list = entries;
+    }
+
     /// Keeps addresses, so that links can be made again while the tracker is away.
     async fn keep_addresses(&mut self, device: &DeviceId, addresses: &[SocketAddr]) {
         let value = serde_json::to_vec(addresses).expect("addresses always serialise");
@@ -247,7 +267,7 @@ impl Core {
             if let Some(context) = &self.context {
                 context.want_sync(name);
             }
-        } else if hopeless {
+        } else if hopeless || channel.standing == Standing::Outside {
             channel.standing = Standing::Outside;
             let lost = std::mem::take(&mut channel.waiting).len();
             if lost > 0 {
@@ -266,11 +286,7 @@ impl Core {
             self.dial(device);
         }
         let Some(context) = self.context.clone().filter(|context| context.online.get()) else { return };
-        for (name, channel) in &mut self.channels {
-            if channel.sync_at_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
-                context.want_sync(name);
-            }
-        }
+        self.start_due_syncs(&context, now_ms);
         for (name, seq) in std::mem::take(&mut self.reads_to_tell) {
             let context = context.clone();
             self.tasks.spawn_local(async move {
@@ -289,6 +305,18 @@ impl Core {
                 }
             });
         }
+    }
+
+    fn start_due_syncs(&mut self, context: &Context, now_ms: u64) {
+        if self.next_sync_ms > now_ms {
+            return;
+        }
+        for (name, channel) in &mut self.channels {
+            if channel.sync_at_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
+                context.want_sync(name);
+            }
+        }
+        self.next_sync_ms = self.channels.values().filter_map(|channel| channel.sync_at_ms).min().unwrap_or(u64::MAX);
     }
 
     fn dial(&mut self, device: DeviceId) {

@@ -25,6 +25,7 @@ impl Core {
         for view in views {
             match (view.seq, view.open()) {
                 (Some(seq), Ok(sealed)) => {
+                    self.note_hosted(&sealed, view.hosted);
                     by_channel.entry(sealed.envelope().channel.clone()).or_default().push((sealed, seq));
                 }
                 (_, Err(error)) => tracing::warn!(%error, "the tracker's log holds what is no envelope"),
@@ -42,6 +43,13 @@ impl Core {
             } else {
                 self.take_news_of_others(&name, &entries);
             }
+        }
+    }
+
+    /// Remembers that the tracker holds a device's key: its roster forgets devices of those who left.
+    fn note_hosted(&mut self, sealed: &Sealed, hosted: bool) {
+        if let Some(channel) = self.channels.get_mut(&sealed.envelope().channel).filter(|_| hosted) {
+            channel.handle_hosted(sealed.envelope().device);
         }
     }
 
@@ -113,7 +121,6 @@ impl Core {
     /// The log of a channel is held up to its end.
     pub(super) fn handle_synced(&mut self, name: &ChannelName) {
         let Some(channel) = self.channels.get_mut(name) else { return };
-        channel.sync_at_ms = None;
         if std::mem::take(&mut channel.gap_told) {
             self.tell(Notice::Gap { channel: name.clone(), missing: 0 });
         }
@@ -182,6 +189,16 @@ impl Core {
             .any(|(sealed, _)| matches!(&sealed.envelope().body, Body::Invite { user } if *user == self.user));
         if invited {
             self.trouble(format!("you are invited to {name}"), format!("/join {name} to come in"));
+        }
+    }
+
+    /// Has a channel brought level with the tracker's log after a while, or sooner if that was wanted before.
+    pub(super) fn want_sync_after(&mut self, name: &ChannelName, delay_ms: u64) {
+        let at_ms = self.now_ms() + delay_ms;
+        if let Some(channel) = self.channel_mut(name) {
+            let at_ms = channel.sync_at_ms.map_or(at_ms, |earlier| earlier.min(at_ms));
+            channel.sync_at_ms = Some(at_ms);
+            self.next_sync_ms = self.next_sync_ms.min(at_ms);
         }
     }
 
@@ -267,7 +284,7 @@ impl Core {
         Ok(())
     }
 
-    async fn leave(&mut self, name: &ChannelName) {
+    pub(super) async fn leave(&mut self, name: &ChannelName) {
         if let Some(channel) = self.channels.get_mut(name) {
             (channel.standing, channel.roster) = (Standing::Outside, None);
         }

@@ -72,16 +72,16 @@ impl Core {
     }
 
     fn note_stored(&mut self, arrivals: &[Arrival], results: &[Result<Inserted, AppendError>]) {
-        let now_ms = self.now_ms();
         for (arrival, result) in arrivals.iter().zip(results) {
             if !matches!(result, Ok(Inserted::New)) {
                 continue;
             }
             let me = self.device;
-            if let Some(channel) = self.channel_mut(&arrival.sealed.envelope().channel) {
+            let name = &arrival.sealed.envelope().channel;
+            if let Some(channel) = self.channel_mut(name) {
                 channel.handle_held(&arrival.sealed, &me);
-                channel.sync_at_ms.get_or_insert(now_ms + HAND_OVER_DELAY_MS);
             }
+            self.want_sync_after(name, HAND_OVER_DELAY_MS);
             self.tell_new(&arrival.sealed, None, arrival.path, arrival.received_at_ms);
         }
     }
@@ -93,7 +93,20 @@ impl Core {
         for id in delivered.unwrap_or_default() {
             self.tell_state(name, id);
         }
+        if self.all_linked_have_all(name) {
+            self.want_sync_after(name, 0);
+        }
         Ok(())
+    }
+
+    /// Whether every linked member of a channel has acknowledged everything that was said here, and something waits to be
+    /// handed to the tracker.
+    fn all_linked_have_all(&self, name: &ChannelName) -> bool {
+        let Some(channel) = self.channels.get(name).filter(|channel| channel.sync_at_ms.is_some()) else {
+            return false;
+        };
+        let mut linked = self.links.values().map(|link| &link.device).filter(|device| channel.has_member(device));
+        linked.all(|device| channel.has_all(device))
     }
 
     fn handle_ready(&mut self, link: LinkId, device: DeviceId) {
@@ -148,6 +161,7 @@ impl Core {
         }
         self.handle_roster_known(&name).await;
         self.tell_channels();
+        self.apply_peer_list().await;
         self.peers_wanted = true;
     }
 

@@ -65,6 +65,8 @@ impl Core {
             context,
             online: None,
             reads_to_tell: std::collections::BTreeMap::new(),
+            peer_list: Vec::new(),
+            next_sync_ms: u64::MAX,
             peers_wanted: false,
             peers_at_ms: 0,
             forks_told: 0,
@@ -152,6 +154,9 @@ impl Core {
             let sealed = Sealed::open(text.envelope.as_bytes(), text.signature).ok();
             if let Some(channel) = self.channel_mut(&name) {
                 channel.unresolved = sealed.filter(|sealed| sealed.envelope().channel == name);
+                if channel.unresolved.is_some() && !channel.is_joined() {
+                    channel.standing = Standing::Wanted;
+                }
             }
         }
         self.load_read_marks().await

@@ -6,3 +6,4 @@ mod direct;
 mod hostile;
 mod nonsense;
 mod stage;
+mod tracked;

@@ -1,0 +1,449 @@
+//! Peers with a tracker: meeting each other through it, talking on without it, agreeing with it afterwards.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::client::{Command, Notice};
+use chat::{Body, ChannelName, DeliveryState, OrderKey, Path, Store, Visibility};
+use engine::{Running as Serving, Server, Stop};
+use peer::Settings;
+use store::MemoryStore;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tracker::TrackerSettings;
+use weaprous::session::Sessions;
+
+use crate::stage::{Actor, Running, channel, held, user};
+
+/// A tracker in this process. Its store outlives it, so that it can be killed and started again.
+struct Tracker {
+    store: Arc<dyn Store>,
+    address: SocketAddr,
+    serving: Option<Serving>,
+}
+
+impl Tracker {
+    async fn start() -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let serving = serve(store.clone(), "127.0.0.1:0".parse().unwrap()).await;
+        Self { store, address: serving.local_addrs()[0], serving: Some(serving) }
+    }
+
+    /// Ends it without a goodbye to anybody.
+    async fn kill(&mut self) {
+        let serving = self.serving.take();
+        tokio::task::spawn_blocking(move || drop(serving)).await.unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        self.serving = Some(serve(self.store.clone(), self.address).await);
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    async fn run(&self, actor: &Actor) -> Running {
+        actor.run_with(self.settings(actor)).await
+    }
+
+    fn settings(&self, actor: &Actor) -> Settings {
+        let mut settings = actor.settings();
+        settings.tracker = Some(self.url().parse().unwrap());
+        settings
+    }
+
+    /// The texts of a channel's log, in order.
+    async fn log(&self, name: &str) -> Vec<String> {
+        let entries = self.store.read(&channel(name), 0, 100_000).await.unwrap();
+        assert!(entries.iter().map(|entry| entry.seq).eq(1..=entries.len() as u64), "numbers without holes");
+        entries.iter().filter_map(|entry| entry.sealed.envelope().body.text().map(str::to_owned)).collect()
+    }
+
+    /// Waits until a channel's log holds so many texts.
+    async fn log_of(&self, name: &str, count: usize) -> Vec<String> {
+        let mut watch = self.store.watch();
+        let waiting = async {
+            loop {
+                let log = self.log(name).await;
+                if log.len() >= count {
+                    return log;
+                }
+                watch.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("the log grows")
+    }
+
+    /// A counter of `/metrics`.
+    async fn counter(&self, name: &str) -> u64 {
+        let text = self.http("GET /metrics", "", "").await;
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// One request of a client without a key; gives head and content.
+    async fn http(&self, line: &str, token: &str, json: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: {}\r\n{authorization}Connection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{json}",
+            self.address,
+            json.len()
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Registers a client without a key; gives its token.
+    async fn register_hosted(&self, name: &str) -> String {
+        let answer = self.http("POST /submit-info", "", &format!(r#"{{"username":"{name}"}}"#)).await;
+        let content = answer.split_once("\r\n\r\n").unwrap().1;
+        let json: serde_json::Value = serde_json::from_str(content).unwrap();
+        json["token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        // dropping it waits for its threads, which this thread's event loop must not do
+        let serving = self.serving.take();
+        let _ = std::thread::spawn(move || drop(serving)).join();
+    }
+}
+
+async fn serve(store: Arc<dyn Store>, address: SocketAddr) -> Serving {
+    let accounts = accounts::Accounts::new(store.clone());
+    let sessions = accounts::StoreSessions::new(store.clone());
+    let sessions = Arc::new(Sessions::new(Arc::new(sessions), Duration::from_hours(1)));
+    let mut settings = TrackerSettings::new(store, accounts, sessions);
+    settings.lease = Duration::from_secs(2);
+    settings.sweep = Duration::from_millis(100);
+    let service = tracker::app(settings).await.unwrap().into_service().unwrap();
+    let start = move || {
+        let workers = engine::Settings { workers: Some(1), ..engine::Settings::default() };
+        let server = Server::new(workers).listen(address, service).unwrap();
+        server.start(Stop::new(), Duration::ZERO).unwrap()
+    };
+    tokio::task::spawn_blocking(start).await.unwrap() // it makes event loops of its own
+}
+
+/// Waits until a peer is in `general` and has the tracker.
+async fn in_general(peer: &mut Running) {
+    peer.find(|notice| match notice {
+        Notice::Channels(channels) => {
+            channels.iter().any(|one| one.member && one.name.as_str() == "general").then_some(())
+        }
+        _ => None,
+    })
+    .await;
+}
+
+async fn trouble(peer: &mut Running, start: &str) {
+    peer.find(|notice| match notice {
+        Notice::Trouble { what, .. } if what.starts_with(start) => Some(()),
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn three_strangers_meet_talk_directly_and_the_tracker_has_it_all() {
+    let tracker = Tracker::start().await;
+    let (alice, bob, carol) = (Actor::new("alice"), Actor::new("bob"), Actor::new("carol"));
+    let mut a = tracker.run(&alice).await;
+    a.say("first, said before anything was ready").await;
+    let mut b = tracker.run(&bob).await;
+    let mut c = tracker.run(&carol).await;
+    for (peer, others) in [(&mut a, [&bob, &carol]), (&mut b, [&alice, &carol]), (&mut c, [&alice, &bob])] {
+        for other in others {
+            assert_eq!(peer.links_with(other.device).await, Path::Direct);
+        }
+    }
+    // once everybody has the first words, everybody is level, and what is said next goes straight
+    a.delivers("first, said before anything was ready", bob.device).await;
+    a.delivers("first, said before anything was ready", carol.device).await;
+    a.say("hello all").await;
+    assert_eq!(b.hears("hello all").await.path, Path::Direct);
+    assert_eq!(c.hears("hello all").await.path, Path::Direct);
+    a.delivers("hello all", bob.device).await;
+    a.delivers("hello all", carol.device).await;
+    c.hears("first, said before anything was ready").await;
+    assert_eq!(tracker.log_of("general", 2).await, ["first, said before anything was ready", "hello all"]);
+    assert_eq!(tracker.counter("weaprous_relay_streams_total").await, 0);
+    assert_eq!(tracker.counter("weaprous_relay_bytes_total").await, 0);
+}
+
+#[tokio::test]
+async fn two_who_make_the_default_channel_at_once_share_it() {
+    for _ in 0..5 {
+        let tracker = Tracker::start().await;
+        let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
+        let (mut a, mut b) = tokio::join!(tracker.run(&alice), tracker.run(&bob));
+        a.say("from alice").await;
+        b.say("from bob").await;
+        a.hears("from bob").await;
+        b.hears("from alice").await;
+        assert_eq!(tracker.log_of("general", 2).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn the_tracker_dies_and_comes_back_and_everybody_agrees() {
+    let mut tracker = Tracker::start().await;
+    let (alice, bob, carol) = (Actor::new("alice"), Actor::on_disk("bob"), Actor::new("carol"));
+    let mut a = tracker.run(&alice).await;
+    let mut b = tracker.run(&bob).await;
+    let mut c = tracker.run(&carol).await;
+    for (peer, others) in [(&mut a, [&bob, &carol]), (&mut b, [&alice, &carol]), (&mut c, [&alice, &bob])] {
+        for other in others {
+            peer.links_with(other.device).await;
+        }
+    }
+    a.say("before").await;
+    tracker.log_of("general", 1).await;
+    tracker.kill().await;
+    for peer in [&mut a, &mut b, &mut c] {
+        peer.find(|notice| matches!(notice, Notice::Tracker { online: false, .. }).then_some(())).await;
+    }
+    for number in 0..10 {
+        a.say(&format!("alice {number}")).await;
+        b.say(&format!("bob {number}")).await;
+    }
+    c.say("carol goes").await;
+    for peer in [&mut a, &mut b] {
+        peer.hears("carol goes").await;
+    }
+    a.hears("bob 9").await;
+    b.hears("alice 9").await;
+    c.end().unwrap(); // what she said is with the others only
+    tracker.start_again().await;
+    let log = tracker.log_of("general", 22).await;
+    let mut sorted = log.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!((log.len(), sorted.len()), (22, 22), "everything once");
+    for (actor, peer) in [(&alice, &mut a), (&bob, &mut b)] {
+        until_held(actor, peer, &log).await;
+    }
+    let mut c = tracker.run(&carol).await;
+    until_held(&carol, &mut c, &log).await;
+}
+
+/// Waits until an actor's history shows exactly the log.
+async fn until_held(actor: &Actor, peer: &mut Running, log: &[String]) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while held(&actor.history, "general").await != log {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", held(&actor.history, "general").await);
+        peer.command(Command::Peers).await; // any answer is a sign of life to wait for
+        peer.forget();
+        peer.find(|notice| matches!(notice, Notice::Peers(_)).then_some(())).await;
+    }
+}
+
+/// Waits until a peer knows that somebody listens at an address.
+async fn knows_address(peer: &mut Running, address: SocketAddr) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        peer.forget();
+        peer.command(Command::Peers).await;
+        let peers =
+            peer.find(|notice| if let Notice::Peers(peers) = notice { Some(peers.clone()) } else { None }).await;
+        if peers.iter().any(|peer| peer.address == Some(address)) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{peers:?}");
+    }
+}
+
+#[tokio::test]
+async fn links_are_made_again_while_the_tracker_is_away() {
+    let mut tracker = Tracker::start().await;
+    let (alice, bob) = (Actor::new("alice"), Actor::on_disk("bob"));
+    let mut a = tracker.run(&alice).await;
+    let mut b = tracker.run(&bob).await;
+    b.links_with(alice.device).await;
+    a.links_with(bob.device).await;
+    knows_address(&mut b, a.listening).await;
+    tracker.kill().await;
+    b.end().unwrap();
+    for number in 0..20 {
+        a.say(&format!("m{number}")).await;
+    }
+    let mut again = tracker.run(&bob).await;
+    again.links_with(alice.device).await;
+    again.hears("m19").await;
+    again.say("got them").await;
+    a.hears("got them").await;
+    tracker.start_again().await;
+    assert_eq!(tracker.log_of("general", 21).await.len(), 21);
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_reached_through_the_relay() {
+    let tracker = Tracker::start().await;
+    let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
+    // both give addresses at which nobody listens
+    let hidden = |actor: &Actor| {
+        let mut settings = tracker.settings(actor);
+        settings.advertise = vec!["127.0.0.1:1".parse().unwrap()];
+        settings
+    };
+    let mut a = alice.run_with(hidden(&alice)).await;
+    let mut b = bob.run_with(hidden(&bob)).await;
+    assert_eq!(a.links_with(bob.device).await, Path::Relayed);
+    assert_eq!(b.links_with(alice.device).await, Path::Relayed);
+    a.say("through the middle").await;
+    a.delivers("through the middle", bob.device).await;
+    // the tracker also tells it by itself: either way may be first, the link is what acknowledges
+    b.hears("through the middle").await;
+    assert!(tracker.counter("weaprous_relay_streams_total").await >= 1);
+    assert!(tracker.counter("weaprous_relay_bytes_total").await > 0);
+}
+
+#[tokio::test]
+async fn clients_without_a_key_are_heard_and_marked_as_hosted() {
+    let tracker = Tracker::start().await;
+    let alice = Actor::new("alice");
+    let mut a = tracker.run(&alice).await;
+    in_general(&mut a).await;
+    let token = tracker.register_hosted("harry").await;
+    let joined = tracker.http("POST /join-list", &token, r#"{"channel":"general"}"#).await;
+    assert!(joined.starts_with("HTTP/1.1 20"), "{joined}");
+    let sent = tracker.http("POST /send-message", &token, r#"{"channel":"general","text":"by curl"}"#).await;
+    assert!(sent.starts_with("HTTP/1.1 201"), "{sent}");
+    let heard = a.hears("by curl").await;
+    assert_eq!((heard.author, heard.path, heard.hosted), (user("harry"), Path::Tracker, true));
+    assert!(matches!(heard.key, OrderKey::Logged(_)));
+    a.say("hello curl").await;
+    tracker.log_of("general", 2).await;
+    let messages = tracker.http("GET /get-messages?channel=general&after=0", &token, "").await;
+    assert!(messages.contains("hello curl"), "{messages}");
+}
+
+#[tokio::test]
+async fn a_late_comer_gets_the_whole_log() {
+    let tracker = Tracker::start().await;
+    let (alice, bob) = (Actor::new("alice"), Actor::on_disk("bob"));
+    let mut a = tracker.run(&alice).await;
+    for number in 0..350 {
+        a.say(&format!("m{number}")).await;
+    }
+    let log = tracker.log_of("general", 350).await;
+    a.end().unwrap();
+    let mut b = tracker.run(&bob).await;
+    b.hears("m349").await;
+    until_held(&bob, &mut b, &log).await;
+}
+
+#[tokio::test]
+async fn own_messages_tell_when_they_are_stored() {
+    let tracker = Tracker::start().await;
+    let alice = Actor::new("alice");
+    let mut a = tracker.run(&alice).await;
+    a.say("alone").await;
+    let id = a.hears("alone").await.id;
+    let seq = a
+        .find(|notice| match notice {
+            Notice::State { id: of, state: DeliveryState::Stored { seq }, .. } if *of == id => Some(*seq),
+            _ => None,
+        })
+        .await;
+    assert_eq!(seq, Some(2), "after the making of the channel");
+}
+
+#[tokio::test]
+async fn channels_are_made_joined_left_and_kept_private() {
+    let tracker = Tracker::start().await;
+    let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
+    let mut a = tracker.run(&alice).await;
+    let mut b = tracker.run(&bob).await;
+    in_general(&mut a).await;
+    in_general(&mut b).await;
+    let news: ChannelName = channel("news");
+    b.command(Command::Join { channel: news.clone() }).await;
+    trouble(&mut b, "news: cannot come in").await;
+    a.command(Command::Create { channel: news.clone(), visibility: Visibility::Private }).await;
+    let joined = |notice: &Notice| match notice {
+        Notice::Channels(channels) => {
+            channels.iter().any(|one| one.member && one.name.as_str() == "news").then_some(())
+        }
+        _ => None,
+    };
+    a.find(joined).await;
+    b.forget();
+    b.command(Command::Join { channel: news.clone() }).await;
+    trouble(&mut b, "news: cannot come in").await;
+    a.command(Command::Invite { channel: news.clone(), user: user("bob") }).await;
+    a.find(|notice| match notice {
+        Notice::Message(message) if matches!(message.body, Body::Invite { .. }) => Some(()),
+        _ => None,
+    })
+    .await;
+    b.forget();
+    b.command(Command::Join { channel: news.clone() }).await;
+    b.find(joined).await;
+    a.command(Command::Say { channel: news.clone(), text: "between us".to_owned() }).await;
+    assert_eq!(b.hears("between us").await.channel, news);
+    b.forget();
+    b.command(Command::Leave { channel: news.clone() }).await;
+    b.find(|notice| match notice {
+        Notice::Channels(channels) => {
+            (!channels.iter().any(|one| one.member && one.name.as_str() == "news")).then_some(())
+        }
+        _ => None,
+    })
+    .await;
+    b.command(Command::Say { channel: news.clone(), text: "too late".to_owned() }).await;
+    trouble(&mut b, "you are not in news").await;
+    a.command(Command::Create { channel: news, visibility: Visibility::Public }).await;
+    trouble(&mut a, "news: cannot be made").await;
+    a.say("the default channel still works").await;
+    b.hears("the default channel still works").await;
+}
+
+#[tokio::test]
+async fn direct_messages_need_no_joining() {
+    let tracker = Tracker::start().await;
+    let (alice, bob, carol) = (Actor::new("alice"), Actor::new("bob"), Actor::new("carol"));
+    let mut a = tracker.run(&alice).await;
+    let mut b = tracker.run(&bob).await;
+    let mut c = tracker.run(&carol).await;
+    in_general(&mut a).await;
+    in_general(&mut c).await;
+    b.links_with(alice.device).await;
+    a.command(Command::Message { user: user("bob"), text: "psst".to_owned() }).await;
+    assert_eq!(b.hears("psst").await.channel, channel("@alice+bob"));
+    a.delivers("psst", bob.device).await;
+    b.command(Command::Message { user: user("alice"), text: "what".to_owned() }).await;
+    assert_eq!(a.hears("what").await.path, Path::Direct);
+    tracker.log_of("@alice+bob", 2).await;
+    a.say("in public").await;
+    c.hears("in public").await;
+    assert!(!c.texts().contains(&"psst".to_owned()));
+    a.command(Command::Message { user: user("nobody"), text: "hello?".to_owned() }).await;
+    a.find(|notice| match notice {
+        Notice::Trouble { what, .. } if what.contains("nobody") => Some(()),
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_needs_its_password() {
+    let tracker = Tracker::start().await;
+    let first = Actor::new("alice");
+    let mut a = tracker.run(&first).await;
+    in_general(&mut a).await;
+    let thief = Actor::new("alice");
+    let (_commands, command_receiver) = tokio::sync::mpsc::channel(1);
+    let (notices, _notice_receiver) = tokio::sync::mpsc::channel(16);
+    let (settings, history) = (tracker.settings(&thief), thief.history.clone());
+    let run = move || peer::run(settings, history, command_receiver, notices, peer::Stop::new());
+    let error = tokio::task::spawn_blocking(run).await.unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("the tracker refuses alice: the name alice is taken"), "{error}");
+}
