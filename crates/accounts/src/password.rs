@@ -1,9 +1,8 @@
 //! Argon2id (RFC 9106) off the worker threads, a few at a time.
 
 use crate::AccountError;
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use chat::UserName;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -101,17 +100,48 @@ impl Drop for Waiting<'_> {
 }
 
 fn hash_now(password: &str) -> Option<String> {
-    let hash: PasswordHash = Argon2::default().hash_password(password.as_bytes()).ok()?;
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).ok()?;
+    let mut hash = PasswordHash {
+        algorithm: Algorithm::default().ident(),
+        version: Some(Version::default().into()),
+        params: ParamsString::try_from(Params::default()).ok()?,
+        salt: Some(Salt::new(&salt).ok()?),
+        hash: None,
+    };
+    hash.hash = Some(compute(password, &hash)?);
     Some(hash.to_string())
 }
 
 fn matches(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    let compare = |hash: PasswordHash| Some(compute(password, &hash)? == hash.hash?); // in constant time
+    PasswordHash::new(hash).ok().and_then(compare).unwrap_or(false)
 }
+
+/// What this password comes to with the algorithm, costs and salt of `hash`.
+fn compute(password: &str, hash: &PasswordHash) -> Option<Output> {
+    let params = Params::try_from(hash).ok()?;
+    let mut memory = Vec::with_capacity(BLOCKS_RESERVED.max(params.block_count()));
+    memory.resize(params.block_count(), Block::default());
+    let output_len = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let algorithm = Algorithm::new(hash.algorithm).ok()?;
+    let argon2 = Argon2::new(algorithm, hash.version?.try_into().ok()?, params);
+    let salt = hash.salt?;
+    let mut output = vec![0; output_len];
+    argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut output, &mut memory).ok()?;
+    Output::new(&output).ok()
+}
+
+/// Random bytes of a salt (RFC 9106 §3.1 recommends 16).
+const SALT_BYTES: usize = 16;
+/// Blocks of 1 KiB asked of the system for one hash, though fewer are touched. What is smaller than 32 MiB, the
+/// allocator of glibc keeps once it was freed, for each thread that ever hashed: a gigabyte in the end.
+const BLOCKS_RESERVED: usize = 33 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 
     #[test]
     fn what_anybody_would_try_first_is_refused() {
@@ -165,5 +195,52 @@ mod tests {
         drop(works);
         let all = hasher.turns.acquire_many(HASHES_AT_ONCE as u32).await;
         assert!(all.is_ok(), "each gives its turn back at its end");
+    }
+
+    #[test]
+    fn hashes_are_those_of_the_library() {
+        let theirs = Argon2::default().hash_password(b"correct horse").unwrap().to_string();
+        assert!(matches("correct horse", &theirs));
+        assert!(!matches("correct horsf", &theirs));
+        let ours = PasswordHash::new(&hash_now("correct horse").unwrap()).unwrap();
+        assert!(Argon2::default().verify_password(b"correct horse", &ours).is_ok());
+        for broken in ["", "no hash", "$argon2id$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw"] {
+            assert!(!matches("correct horse", broken), "{broken:?}");
+        }
+    }
+
+    /// Megabytes of memory this process uses.
+    #[cfg(target_os = "linux")]
+    fn resident_mib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_that_have_hashed_keep_no_memory() {
+        let threads: Vec<_> = (0..12)
+            .map(|_| {
+                let (done, is_done) = std::sync::mpsc::channel();
+                let (finish, is_to_finish) = std::sync::mpsc::channel::<()>();
+                let thread = std::thread::spawn(move || {
+                    done.send(hash_now("correct horse").is_some()).unwrap();
+                    let _ = is_to_finish.recv(); // idle, as in a pool
+                });
+                assert!(is_done.recv().unwrap());
+                (finish, thread)
+            })
+            .collect();
+        // Other tests hash meanwhile; what they use is given back soon.
+        let started = std::time::Instant::now();
+        while resident_mib() > 100 && started.elapsed().as_secs() < 10 {
+            std::thread::yield_now();
+        }
+        assert!(resident_mib() <= 100, "{} MiB", resident_mib());
+        for (finish, thread) in threads {
+            drop(finish);
+            thread.join().unwrap();
+        }
     }
 }
