@@ -236,11 +236,16 @@ async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: 
     Ok(())
 }
 
-/// Waits for content, sending meanwhile what there is; fails when the client is gone.
+/// Waits for content, sending meanwhile what there is; fails when the client is gone, or by a panic: the client is
+/// to see that the content is not complete.
 async fn next_chunk(conn: &Conn, body: &mut Body) -> Option<Result<Bytes, BodyError>> {
-    poll_fn(|cx| match body.poll_chunk(cx) {
-        Poll::Ready(chunk) => Poll::Ready(chunk),
-        Poll::Pending => conn.poll_gone(cx).map(|()| Some(Err(BodyError::Closed))),
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.poll_chunk(cx))) {
+        Ok(Poll::Ready(chunk)) => Poll::Ready(chunk),
+        Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Some(Err(BodyError::Closed))),
+        Err(_) => {
+            tracing::error!(peer = %conn.peer.addr, "the content's source panicked");
+            Poll::Ready(Some(Err(BodyError::Source("panicked".into()))))
+        }
     })
     .await
 }
