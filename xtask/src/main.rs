@@ -1,6 +1,7 @@
 //! Tasks of this repository: the gate (`ci`), the structure checks (`tidy`), the packages both need (`setup`), and
 //! the measurements (`bench`).
 
+mod bench;
 mod ci;
 mod setup;
 mod shell;
@@ -26,6 +27,7 @@ fn run() -> Result<()> {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::run(),
         Some("setup") => setup::run(),
+        Some("bench") => bench::run(&args[1..]),
         _ => bail!("{USAGE}"),
     }
 }
@@ -34,4 +36,5 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
   ci      everything a change must pass: fmt, clippy, tests, docs, tidy, licences, the page in a browser
   tidy    the structure checks alone
-  setup   installs what ci needs (Debian packages, npm packages, cargo-deny)";
+  setup   installs what ci needs (Debian packages, npm packages, cargo-deny)
+  bench   measures the engine beside nginx, and what `weaprous up` costs; see bench/README.md";
