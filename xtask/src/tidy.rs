@@ -22,6 +22,9 @@ const FORBIDDEN: [(&str, &str); 6] = [
     (concat!("/ho", "me/"), "no path of a machine"),
 ];
 
+/// Endings of files that hold code.
+const SOURCES: [&str; 4] = ["rs", "js", "mjs", "css"];
+
 /// Longest source file, in lines; past that it is no longer one thing.
 const FILE_LINES_MAX: usize = 1000;
 /// Longest ARCHITECTURE.md, in lines.
@@ -46,6 +49,11 @@ pub(crate) fn run() -> Result<()> {
         bail!("tidy: {} breaches", breaches.len());
     }
     Ok(())
+}
+
+/// What stands after the last dot of a path.
+fn extension(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
 fn tracked_files() -> Result<Vec<String>> {
@@ -107,12 +115,12 @@ fn sources(path: &str, text: &str, breaches: &mut Vec<String>) {
             breaches.push(format!("{path}: {lines} lines, at most {max}"));
         }
     };
-    let rust = path.ends_with(".rs");
+    let rust = extension(path) == "rs";
     if path == "ARCHITECTURE.md" {
         limit(ARCHITECTURE_LINES_MAX, breaches);
     } else if path.starts_with("crates/weaprous/examples/") {
         limit(EXAMPLE_LINES_MAX, breaches);
-    } else if rust || path.ends_with(".js") || path.ends_with(".mjs") || path.ends_with(".css") {
+    } else if SOURCES.contains(&extension(path)) {
         limit(FILE_LINES_MAX, breaches);
     }
     if rust && !text.starts_with("//!") {
@@ -127,14 +135,14 @@ fn sources(path: &str, text: &str, breaches: &mut Vec<String>) {
 }
 
 fn words(path: &str, number: usize, line: &str, breaches: &mut Vec<String>) {
-    let source = [".rs", ".js", ".mjs", ".html", ".css"].iter().any(|ending| path.ends_with(ending));
+    let source = SOURCES.contains(&extension(path)) || extension(path) == "html";
     if source {
         for (word, reason) in FORBIDDEN.iter().filter(|(word, _)| line.contains(word)) {
             breaches.push(format!("{path}:{number}: `{word}`: {reason}"));
         }
     }
     let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
-    if pure && path.ends_with(".rs") && !line.trim_start().starts_with("//") {
+    if pure && extension(path) == "rs" && !line.trim_start().starts_with("//") {
         for word in IMPURE.iter().filter(|word| line.contains(**word)) {
             breaches.push(format!("{path}:{number}: a pure crate names `{word}`"));
         }
@@ -153,7 +161,7 @@ fn shown_example(breaches: &mut Vec<String>) -> Result<()> {
 
 /// Relative links in Markdown lead to a file that is there.
 fn links(path: &str, text: &str, breaches: &mut Vec<String>) {
-    if !path.ends_with(".md") || path.contains("/cases/") {
+    if extension(path) != "md" || path.contains("/cases/") {
         return;
     }
     let folder = std::path::Path::new(path).parent().unwrap_or(std::path::Path::new(""));
