@@ -71,7 +71,15 @@ fn browser_tests(counts: &mut Counts) -> Result<bool> {
     shell::run("cargo build --quiet -p cli")?;
     let mut command = Command::new("npm");
     command.args(["--prefix", "browser", "run", "--silent", "test"]);
+    command.env("WEAPROUS_BIN", format!("{}/debug/weaprous", target_directory()?));
     shell::run_watched(command, "browser tests", |line| counts.add_node_line(line))
+}
+
+/// Where cargo builds: the clone's own folder, unless the environment says otherwise.
+fn target_directory() -> Result<String> {
+    let output = shell::command("cargo metadata --format-version 1 --no-deps").output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata is JSON")?;
+    Ok(metadata["target_directory"].as_str().context("metadata names the target directory")?.to_owned())
 }
 
 #[cfg(test)]
