@@ -15,7 +15,7 @@ use weaprous::prelude::*;
 const ENVELOPES_MAX: usize = 256;
 /// Bytes of such a request: as many envelopes of the usual size, or a hundred of the largest.
 pub(crate) const ENVELOPES_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Signatures checked on the worker; more go to the blocking pool, at about 60 µs each.
+/// Signatures checked on the worker; more would hold up its other connections, and go to the blocking pool.
 const SIGNATURES_AT_ONCE_MAX: usize = 8;
 /// Messages on one page.
 const PAGE_MAX: usize = 200;

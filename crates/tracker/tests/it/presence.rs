@@ -92,3 +92,17 @@ fn only_changes_are_told() {
     let told: Vec<_> = (0..2).map(|_| events.next().data["online"].clone()).collect();
     assert_eq!(told, [json!(true), json!(false)], "three renewals are one change");
 }
+
+#[test]
+fn a_session_speaks_for_its_device_also_after_the_tracker_started_again() {
+    let store = Arc::new(store::MemoryStore::new());
+    let world = World::with(store.clone(), |_| ());
+    let alice = world.peer("alice", 1);
+    drop(world);
+    let world = World::with(store, |_| ());
+    assert_eq!(world.metric("weaprous_online_devices "), 0);
+    let again = crate::support::Client { address: world.address, ..alice.client.clone() };
+    let renewed = again.post("/api/v1/presence", json!({"addresses": []})).expect(200);
+    assert_eq!(renewed["device"], alice.device().to_string());
+    assert_eq!(world.metric("weaprous_online_devices "), 1);
+}
