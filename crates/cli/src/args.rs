@@ -65,6 +65,9 @@ pub(crate) struct Backend {
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 9000)]
     pub(crate) server_port: u16,
+    /// Believes this proxy about who its clients are (X-Forwarded-For), beside proxies on this machine; may be repeated
+    #[arg(long, value_name = "IP")]
+    pub(crate) trusted_proxy: Vec<IpAddr>,
     #[command(flatten)]
     pub(crate) data: DataDir,
     #[command(flatten)]
@@ -94,6 +97,9 @@ pub(crate) struct Tracker {
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub(crate) server_port: u16,
+    /// Believes this proxy about who its clients are (X-Forwarded-For), beside proxies on this machine; may be repeated
+    #[arg(long, value_name = "IP")]
+    pub(crate) trusted_proxy: Vec<IpAddr>,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -125,7 +131,7 @@ pub(crate) struct Chat {
     /// With --plain: also tell what became of each message sent
     #[arg(long, short)]
     pub(crate) verbose: bool,
-    /// File that holds the account's password, for a name that has one
+    /// File that holds the account's password, for a name that has one (or put it in WEAPROUS_PASSWORD)
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Where the device key and the history are kept [default: a folder per name below the data directory]
@@ -136,7 +142,7 @@ pub(crate) struct Chat {
 /// Where things are kept.
 #[derive(Debug, Args)]
 pub(crate) struct DataDir {
-    /// Where accounts, channels and messages are kept [default: ~/.local/share/weaprous/server, /demo with --demo]
+    /// Where accounts, channels and messages are kept [default: ~/.local/share/weaprous/server; with `up --demo` ~/.local/share/weaprous/demo]
     #[arg(long, value_name = "DIR", env = "WEAPROUS_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(args: Chat) -> Result<(), Failure> {
     let folder = folder(&args)?;
     let settings = settings(&args, &folder)?;
     let history = store::SqliteHistory::open(&folder).map_err(|error| Failure::Data(error.to_string()))?;
-    let plain = args.plain || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal();
+    let plain = !is_full_screen(&args);
 
     let (commands, commands_in) = mpsc::channel(COMMANDS_WAITING);
     let (notices_out, notices) = mpsc::channel(NOTICES_WAITING);
@@ -55,10 +55,19 @@ pub(crate) fn run(args: Chat) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether the interface takes the whole terminal.
+pub(crate) fn is_full_screen(args: &Chat) -> bool {
+    !args.plain && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 fn peer_failure(error: PeerError) -> Failure {
     match error {
         PeerError::Listen { .. } => Failure::Listen(error.to_string()),
         PeerError::Key(_) | PeerError::History(_) => Failure::Data(error.to_string()),
+        PeerError::Refused { .. } => Failure::Running(anyhow::anyhow!(
+            "{error}\n  A password is read from the file of --password-file or from WEAPROUS_PASSWORD; the tracker is \
+             the one of --tracker."
+        )),
         other => Failure::Running(other.into()),
     }
 }
@@ -72,10 +81,7 @@ fn folder(args: &Chat) -> Result<PathBuf, Failure> {
 
 fn settings(args: &Chat, folder: &Path) -> Result<Settings, Failure> {
     let tracker: TrackerUrl = args.tracker.parse().map_err(|error| {
-        Failure::Usage(format!(
-            "--tracker {}: {error}; an example is http://127.0.0.1:8000",
-            args.tracker.escape_debug()
-        ))
+        Failure::Usage(format!("--tracker {}: {error}", args.tracker.escape_debug()))
     })?;
     let mut settings = Settings::new(args.username.clone(), folder.to_owned());
     settings.listen = SocketAddr::new(args.peer_ip, args.peer_port);

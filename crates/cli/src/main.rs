@@ -10,12 +10,16 @@ mod up;
 
 use args::{Arguments, Command};
 use clap::Parser as _;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log_to_stderr();
+    let full_screen = matches!(&arguments.command, Command::Chat(args) if chat_client::is_full_screen(args));
+    if !(full_screen && std::io::stderr().is_terminal()) {
+        log_to_stderr(); // into a full screen it would write across the conversation
+    }
     let outcome = match arguments.command {
         Command::Up(args) => up::run(&args),
         Command::Backend(args) => servers::backend(&args),

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use backend::{BackendSettings, Site};
 use chat::Store;
 use engine::{Server, Service, Settings, Stop};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,12 @@ pub(crate) fn backend(args: &Backend) -> Result<(), Failure> {
     let shared = Shared::open(args.data.data_dir.clone(), "server")?;
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
-    let server = listen_app(Server::new(Settings::default()), address, "--server-port", shared.backend(&args.site)?)?;
+    let server = listen_app(
+        Server::new(Settings::default()),
+        address,
+        "--server-port",
+        trusting(shared.backend(&args.site)?, &args.trusted_proxy),
+    )?;
     serve_as(server, "backend")
 }
 
@@ -34,7 +39,12 @@ pub(crate) fn tracker(args: &Tracker) -> Result<(), Failure> {
     let shared = Shared::open(args.data.data_dir.clone(), "server")?;
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
-    let server = listen_app(Server::new(Settings::default()), address, "--server-port", shared.tracker()?)?;
+    let server = listen_app(
+        Server::new(Settings::default()),
+        address,
+        "--server-port",
+        trusting(shared.tracker()?, &args.trusted_proxy),
+    )?;
     serve_as(server, "tracker")
 }
 
@@ -91,6 +101,12 @@ impl Shared {
     }
 }
 
+/// Lets an application believe the proxies on this machine and these about who their clients are.
+pub(crate) fn trusting(app: App, proxies: &[IpAddr]) -> App {
+    let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    app.trust_proxies(here.iter().chain(proxies).copied())
+}
+
 /// Adds an application to a server.
 pub(crate) fn listen_app(server: Server, address: SocketAddr, flag: &'static str, app: App) -> Result<Server, Failure> {
     let service = app.into_service().context("the routes of the application contradict each other")?;
@@ -104,7 +120,7 @@ pub(crate) fn listen<S: Service>(
     flag: &'static str,
     make: impl Fn() -> S + Send + Sync + 'static,
 ) -> Result<Server, Failure> {
-    server.listen(address, make).map_err(|error| Failure::Listen(format!("{error}; choose another with {flag}")))
+    server.listen(address, make).map_err(|error| Failure::Listen(format!("{error} ({flag})")))
 }
 
 /// The proxy passes bodies of any length on; its limits are rates and idle times, not sizes.

@@ -3,7 +3,7 @@
 use crate::args::Up;
 use crate::data::{self, DEMO_PASSWORD, DEMO_USER};
 use crate::exit::Failure;
-use crate::servers::{Shared, listen, listen_app, proxy_settings, serve};
+use crate::servers::{Shared, listen, listen_app, proxy_settings, serve, trusting};
 use anyhow::Context as _;
 use engine::Server;
 use std::fmt::Write as _;
@@ -29,9 +29,11 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
     data::block_on(prepare(args, &shared))??;
 
     let at = |port| SocketAddr::new(args.server_ip, port);
+    let proxy_ip = [args.server_ip]; // from which the proxy reaches the other two, unless that is loopback
     let server = Server::new(proxy_settings());
-    let server = listen_app(server, at(args.backend_port), "--backend-port", shared.backend(&args.site)?)?;
-    let server = listen_app(server, at(args.tracker_port), "--tracker-port", shared.tracker()?)?;
+    let server =
+        listen_app(server, at(args.backend_port), "--backend-port", trusting(shared.backend(&args.site)?, &proxy_ip))?;
+    let server = listen_app(server, at(args.tracker_port), "--tracker-port", trusting(shared.tracker()?, &proxy_ip))?;
     let (backend, tracker) = (server.local_addrs()[0], server.local_addrs()[1]);
     let config = proxy::Config::parse("built-in configuration", &proxy_config(backend, tracker))
         .map_err(|errors| anyhow::anyhow!("the built-in proxy configuration is wrong: {errors:?}"))?;

@@ -125,7 +125,7 @@ fn a_peer_that_speaks_garbage_or_stalls_does_not_disturb_a_client() {
     let listening = alice.listening();
 
     let mut garbage = TcpStream::connect(listening).unwrap();
-    garbage.write_all(&[0x41; 70_000]).ok();
+    garbage.write_all(&vec![0x41; 70_000]).ok();
     garbage.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut rest = Vec::new();
     let _ = garbage.read_to_end(&mut rest);

@@ -1,4 +1,5 @@
 //! The promises, each against the real binary: started, talked to over its sockets, killed.
+#![allow(clippy::unwrap_used)]
 
 mod bad_input;
 mod chat_direct;
