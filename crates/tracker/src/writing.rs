@@ -8,8 +8,8 @@ use crate::checkpoint;
 use crate::tracker::{Tracker, now_ms};
 use crate::trouble::{Refusal, Trouble};
 use chat::{
-    AppendError, Appended, Body, ChannelName, DeviceId, DeviceKey, Draft, Expect, Head, Logged, Membership, Sealed,
-    Signature, UserName, check_chain,
+    AppendError, Appended, Body, ChannelName, Denied, DeviceId, DeviceKey, Draft, Envelope, Expect, Head, Logged,
+    Membership, Sealed, Signature, UserName, check_chain,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -276,16 +276,27 @@ impl<'a> Trial<'a> {
         if head.is_some_and(|head| envelope.n <= head.n) {
             return Ok(Admitted { sealed, is_next: false });
         }
-        if !devices.get(&envelope.author).is_some_and(|devices| devices.contains(&envelope.device)) {
-            return Err(Refusal::UnknownDevice);
-        }
+        let devices = devices.get(&envelope.author).filter(|devices| devices.contains(&envelope.device));
+        let devices = devices.ok_or(Refusal::UnknownDevice)?;
         check_chain(head, envelope)?;
         match &envelope.body {
-            Body::Text { .. } | Body::Other { .. } => self.membership().check(&envelope.author, &envelope.body)?,
+            Body::Text { .. } | Body::Other { .. } => self.check_said(envelope, devices)?,
             _ => self.membership.get_or_insert_with(|| self.fold.membership.clone()).apply(envelope)?,
         }
         self.heads.insert(envelope.device, Head::of(envelope, sealed.id()));
         Ok(Admitted { sealed, is_next: true })
+    }
+
+    /// Members may speak. So may whoever was one and may come in again: what they said before they knew to be out is a
+    /// link of their chain, and refusing it for good would refuse everything after it, also their coming in.
+    fn check_said(&self, envelope: &Envelope, devices: &HashSet<DeviceId>) -> Result<(), Denied> {
+        let membership = self.membership();
+        let allowed = membership.check(&envelope.author, &envelope.body);
+        let has_spoken = || devices.iter().any(|device| self.fold.heads.contains_key(device));
+        match allowed {
+            Err(Denied::NotMember) if membership.may_join(&envelope.author) && has_spoken() => Ok(()),
+            allowed => allowed,
+        }
     }
 
     fn membership(&self) -> &Membership {

@@ -135,6 +135,29 @@ fn a_batch_takes_its_own_changes_of_membership_into_account() {
 }
 
 #[test]
+fn what_was_said_before_one_knew_to_be_out_does_not_bar_the_way_back() {
+    let world = World::new();
+    let (mut alice, mut bob) = (world.peer("alice", 1), world.peer("bob", 2));
+    let made = alice.seal("general", Body::Create { visibility: Visibility::Public });
+    alice.store("general", &[&made]);
+    let joined = bob.seal("general", Body::Join);
+    bob.store("general", &[&joined]);
+    let removed = alice.seal("general", Body::Remove { user: "bob".parse().unwrap() });
+    alice.store("general", &[&removed]);
+    let (unaware, again) = (bob.text("general", "said offline"), bob.seal("general", Body::Join));
+    let results = bob.upload("general", &[&unaware, &again]);
+    check(&results[0], "denied", "only members");
+    check(&results[1], "gap", "from number 2");
+    let invited = alice.seal("general", Body::Invite { user: "bob".parse().unwrap() });
+    alice.store("general", &[&invited]);
+    bob.store("general", &[&unaware, &again]);
+    assert_eq!(alice.client.texts("general")[4..], ["said offline", "member.join"]);
+    let mut carol = world.peer("carol", 3);
+    let never_in = carol.text("general", "not even once");
+    check(&carol.upload("general", &[&never_in])[0], "denied", "only members");
+}
+
+#[test]
 fn hosted_and_own_devices_of_a_user_write_side_by_side() {
     let world = World::new();
     let mut alice = world.peer("alice", 1);
