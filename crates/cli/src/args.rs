@@ -131,7 +131,7 @@ pub(crate) struct Chat {
     /// With --plain: also tell what became of each message sent
     #[arg(long, short)]
     pub(crate) verbose: bool,
-    /// File that holds the account's password, for a name that has one (or put it in WEAPROUS_PASSWORD)
+    /// File that holds the account's password, for a name that has one (or put it in `WEAPROUS_PASSWORD`)
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Where the device key and the history are kept [default: a folder per name below the data directory]

@@ -68,7 +68,7 @@ fn peer_failure(error: PeerError) -> Failure {
             "{error}\n  A password is read from the file of --password-file or from WEAPROUS_PASSWORD; the tracker is \
              the one of --tracker."
         )),
-        other => Failure::Running(other.into()),
+        PeerError::Start(_) => Failure::Running(error.into()),
     }
 }
 
