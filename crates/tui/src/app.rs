@@ -103,7 +103,10 @@ impl App {
             Notice::Ready { listening, .. } => self.say(&format!("listening for peers at {listening}")),
             Notice::Tracker { online, detail } => {
                 self.tracker_online = Some(online);
-                self.say(&format!("tracker: {detail}"));
+                self.say(&match online {
+                    true => format!("tracker: {detail}"),
+                    false => format!("the tracker is away, direct links go on ({detail})"),
+                });
             }
             Notice::Message(message) => self.handle_message(message),
             Notice::State { channel, id, key, state } => {
@@ -211,6 +214,7 @@ impl App {
 
     fn submit(&mut self) {
         let line = self.editor.submit();
+        self.news = None; // what it was about is over
         match command::parse(&line, &self.me, &self.current().name.clone()) {
             Ok(Input::Nothing) => {}
             Ok(Input::Help) => self.help = true,

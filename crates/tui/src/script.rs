@@ -127,7 +127,7 @@ fn the_screen_has_channels_messages_people_and_the_line() {
     stage.tell(message(2, "alice", "hi"));
     stage.key(KeyCode::Char('y'));
     let expected = [
-        " alice · general · 3 members · tracker online · 1 links · F1 help",
+        " alice · #general · tracker online · 3 members · 1 direct link · F1 help",
         "▸1 #general                                                ● bob direct",
         " 2 #rust (4)",
         "",
@@ -180,6 +180,17 @@ fn typed_lines_become_commands_for_the_open_channel() {
     assert!(stage.enter("/nonsense").is_empty());
     assert!(stage.shows("! there is no command /nonsense: type /help"));
     assert!(stage.shows("> /nonsense"), "what was typed can be mended");
+}
+
+#[test]
+fn news_shows_all_of_its_advice_and_ends_with_the_next_line() {
+    let mut stage = Stage::new(40, 12);
+    let (what, hint) = ("a name that is rather long: nobody has it".to_owned(), "choose another one".to_owned());
+    stage.app.handle_notice(Notice::Trouble { what, hint });
+    assert!(stage.shows("! a name that is rather long: nobody has"));
+    assert!(stage.shows("choose another one"), "{:?}", stage.picture());
+    stage.enter("hello");
+    assert!(!stage.shows("choose another one"), "{:?}", stage.picture());
 }
 
 #[test]

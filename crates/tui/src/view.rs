@@ -9,7 +9,7 @@ use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph};
+use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
 use crate::app::App;
 use crate::command::COMMANDS;
@@ -21,6 +21,8 @@ const PEOPLE_FROM_COLUMNS: u16 = 72;
 const CHANNELS_FROM_COLUMNS: u16 = 48;
 /// Width of the channel list and of the people list.
 const SIDE_COLUMNS: u16 = 22;
+/// Rows that one piece of news may take.
+const NEWS_ROWS_MAX: usize = 3;
 /// Rows a single message may take; the rest of it is told, not shown.
 const MESSAGE_ROWS_MAX: usize = 200;
 
@@ -38,7 +40,7 @@ pub(crate) fn draw(app: &mut App, frame: &mut Frame<'_>) {
     let [top, body, news, input] = Layout::vertical([
         Constraint::Length(u16::from(area.height > 3)),
         Constraint::Min(0),
-        Constraint::Length(u16::from(area.height > 2)),
+        Constraint::Length(news_rows(app, area)),
         Constraint::Length(1),
     ])
     .areas(area);
@@ -70,10 +72,17 @@ fn draw_top(app: &App, frame: &mut Frame<'_>, area: Rect) {
         count => format!(" · fetching {count} missing"),
     };
     let text = format!(
-        " {} · {} · {} members{missing} · {tracker} · {linked} links · F1 help",
-        app.me, conversation.name, conversation.members
+        " {} · {} · {tracker} · {}{missing} · {} · F1 help",
+        app.me,
+        shown_name(conversation, &app.me),
+        counted(conversation.members, "member"),
+        counted(linked, "direct link"),
     );
     frame.render_widget(Paragraph::new(text).style(BAR), area);
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn draw_channels(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -131,6 +140,17 @@ fn path_rank(path: Path) -> u8 {
     }
 }
 
+/// As many rows as the news needs, so that the advice at its end can be read; one is always there, so that news does
+/// not move the messages.
+fn news_rows(app: &App, area: Rect) -> u16 {
+    if area.height <= 2 {
+        return 0;
+    }
+    let text = app.news.as_ref().map_or("", |news| &news.text);
+    let room = if usize::from(area.height) >= 4 * NEWS_ROWS_MAX { NEWS_ROWS_MAX } else { 1 };
+    (Span::raw(text).width() + 2).div_ceil(usize::from(area.width)).clamp(1, room) as u16
+}
+
 fn draw_news(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let typing: Vec<&str> = app.current().typing(app.now_ms).map(UserName::as_str).collect();
     let line = match &app.news {
@@ -139,7 +159,7 @@ fn draw_news(app: &App, frame: &mut Frame<'_>, area: Rect) {
         Some(news) => Line::styled(format!("* {}", news.text), DIM),
         None => Line::default(),
     };
-    frame.render_widget(Paragraph::new(line), area);
+    frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: false }), area);
 }
 
 fn draw_input(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -174,9 +194,8 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     let mut lines: Vec<Line<'_>> = COMMANDS.iter().map(row).collect();
     lines.push(Line::default());
     lines.extend(keys.iter().map(row));
-    lines.push(Line::default());
     lines.push(Line::raw(" … queued   ✓ stored   ✓✓ delivered"));
-    lines.push(Line::raw(" What the tracker stores it can read; links between devices are encrypted end to end."));
+    lines.push(Line::raw(" What the tracker stores it can read; direct links are encrypted end to end."));
     let width = area.width.min(80);
     let height = area.height.min(lines.len() as u16 + 2);
     let popup = Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height);
