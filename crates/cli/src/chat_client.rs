@@ -80,9 +80,10 @@ fn folder(args: &Chat) -> Result<PathBuf, Failure> {
 }
 
 fn settings(args: &Chat, folder: &Path) -> Result<Settings, Failure> {
-    let tracker: TrackerUrl = args.tracker.parse().map_err(|error| {
-        Failure::Usage(format!("--tracker {}: {error}", args.tracker.escape_debug()))
-    })?;
+    let tracker: TrackerUrl = args
+        .tracker
+        .parse()
+        .map_err(|error| Failure::Usage(format!("--tracker {}: {error}", args.tracker.escape_debug())))?;
     let mut settings = Settings::new(args.username.clone(), folder.to_owned());
     settings.listen = SocketAddr::new(args.peer_ip, args.peer_port);
     settings.tracker = Some(tracker);
