@@ -2,11 +2,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use crate::membership::Intent;
 use chat::client::ChannelSummary;
 use chat::{ChannelName, DeviceId, EnvelopeId, Head, OrderKey, Sealed, SignedRoster, UserName, Visibility};
 
 /// Texts that wait for a channel to be ready.
-pub(crate) const WAITING_MAX: usize = 10_000;
+pub(crate) const WAITING_MAX: usize = 1000;
+/// Changes that wait for the one under way.
+pub(crate) const INTENTS_MAX: usize = 32;
 /// Own messages whose way is told as it changes, per channel.
 const OWN_FOLLOWED_MAX: usize = 10_000;
 /// Devices remembered as hosted, per channel.
@@ -36,6 +39,8 @@ pub(crate) struct Channel {
     pub(crate) changing: bool,
     /// A change whose way is not known.
     pub(crate) unresolved: Option<Sealed>,
+    /// What else the user wants of who is in it, one after the other.
+    pub(crate) intents: VecDeque<Intent>,
     /// What the user said meanwhile.
     pub(crate) waiting: VecDeque<String>,
     pub(crate) unread: u64,

@@ -8,7 +8,7 @@ use chat::{
 
 use super::startup::READ_MARKS;
 use super::{Core, unix_ms};
-use crate::channel::{Channel, Standing, WAITING_MAX};
+use crate::channel::{Channel, INTENTS_MAX, Standing, WAITING_MAX};
 use crate::event::Event;
 use crate::membership::{self, Intent};
 use crate::settings::DEFAULT_CHANNEL;
@@ -164,6 +164,9 @@ impl Core {
             return;
         }
         let texts = std::mem::take(&mut channel.waiting);
+        if texts.is_empty() {
+            return;
+        }
         let draft = |text| Draft {
             channel: name.clone(),
             author: author.clone(),
@@ -210,13 +213,13 @@ impl Core {
     }
 
     fn change(&mut self, channel: ChannelName, body: Body) {
-        if self.channels.get(&channel).is_none_or(|channel| !channel.is_joined()) {
+        if self.channels.get(&channel).is_none_or(|channel| !channel.is_joined() && !channel.is_coming()) {
             return self.trouble(format!("you are not in {channel}"), format!("/join {channel} first"));
         }
         self.carry_out(channel, Intent::Change(body));
     }
 
-    /// Starts a task that carries an intent out. One at a time per channel.
+    /// Starts a task that carries an intent out. One at a time per channel, the others wait.
     pub(super) fn carry_out(&mut self, name: ChannelName, intent: Intent) {
         let context = match &self.context {
             Some(context) if context.online.get() => context.clone(),
@@ -228,6 +231,7 @@ impl Core {
         let busy = |channel: &Channel| channel.changing || channel.unresolved.is_some();
         match self.channel_mut(&name) {
             Some(channel) if !busy(channel) => channel.changing = true,
+            Some(channel) if channel.intents.len() < INTENTS_MAX => return channel.intents.push_back(intent),
             _ => return self.trouble(format!("{name}: another change is under way"), "try again in a moment"),
         }
         self.tasks.spawn_local(membership::carry_out(context, self.user.clone(), name, intent));

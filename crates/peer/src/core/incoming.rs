@@ -15,7 +15,7 @@ use crate::backoff::dice;
 use crate::channel::{Channel, Standing};
 use crate::event::Event;
 use crate::link::Authenticated;
-use crate::membership;
+use crate::membership::{self, Intent};
 use crate::people::{Linked, replaces};
 use crate::socket::{self, Unwritten, WRITES_MAX};
 use crate::sync::Context;
@@ -195,7 +195,7 @@ impl Core {
         if waiting > 0 {
             self.trouble(
                 format!("{waiting} messages wait for the tracker"),
-                "they are lost if you leave before it is back",
+                "they go out when it is back, also after a restart",
             );
         }
     }
@@ -269,10 +269,15 @@ impl Core {
             }
         } else if hopeless || channel.standing == Standing::Outside {
             channel.standing = Standing::Outside;
+            channel.intents.retain(|intent| !matches!(intent, Intent::Change(_)));
             let lost = std::mem::take(&mut channel.waiting).len();
             if lost > 0 {
                 self.trouble(format!("{lost} messages for {name} were not sent"), "say them again in another channel");
             }
+        }
+        let next = self.channels.get_mut(name).and_then(|channel| channel.intents.pop_front());
+        if let Some(next) = next {
+            self.carry_out(name.clone(), next);
         }
     }
 

@@ -1,6 +1,6 @@
 //! From nothing to a running peer: what an earlier run left in the history, then the tasks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(super) const ADDRESSES: &str = "addresses/";
 pub(super) const READ_MARKS: &str = "read/";
 /// Settings that hold changes whose way is not known, by channel.
 pub(super) const UNRESOLVED: &str = "unresolved/";
+/// Settings that hold what was said in channels that were not ready when the peer stopped.
+const WAITING: &str = "waiting/";
 /// Messages looked at to count the unread ones.
 const UNREAD_LOOKED_AT: usize = 500;
 
@@ -104,6 +106,10 @@ impl Core {
                 );
             }
         }
+        let names: Vec<ChannelName> = self.channels.keys().cloned().collect();
+        for name in names {
+            self.write_waiting(&name).await;
+        }
         self.start_session(listening);
         Ok(())
     }
@@ -159,7 +165,27 @@ impl Core {
                 }
             }
         }
+        for (name, texts) in self.load_setting::<ChannelName, VecDeque<String>>(WAITING).await? {
+            // taken out before it is said: said twice would be worse than not at all
+            history.put(&format!("{WAITING}{name}"), Vec::new()).await?;
+            if let Some(channel) = self.channel_mut(&name) {
+                channel.waiting = texts;
+                if !channel.is_joined() {
+                    channel.standing = Standing::Wanted;
+                }
+            }
+        }
         self.load_read_marks().await
+    }
+
+    /// Keeps for the next start what was said in channels that did not become ready.
+    pub(super) async fn keep_waiting(&mut self) {
+        for (name, channel) in self.channels.iter().filter(|(_, channel)| !channel.waiting.is_empty()) {
+            let value = serde_json::to_vec(&channel.waiting).expect("text always serialises");
+            if let Err(error) = self.history.put(&format!("{WAITING}{name}"), value).await {
+                tracing::warn!(%error, "what waited is not kept");
+            }
+        }
     }
 
     async fn load_rosters(&mut self, tracker_id: &TrackerId) -> Result<(), StoreError> {

@@ -103,7 +103,7 @@ async fn who_never_met_a_tracker_is_told_when_it_refuses() {
 }
 
 #[tokio::test]
-async fn messages_before_the_tracker_was_ever_met_wait_and_are_not_lost_in_silence() {
+async fn messages_before_the_tracker_was_ever_met_wait_and_are_not_shown_as_said() {
     let alice = Actor::new("alice");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

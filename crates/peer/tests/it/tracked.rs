@@ -341,6 +341,25 @@ async fn a_late_comer_gets_the_whole_log() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_the_tracker_was_met_goes_out_later_also_after_a_restart() {
+    let mut tracker = Tracker::start().await;
+    let alice = Actor::on_disk("alice");
+    tracker.kill().await;
+    let mut a = tracker.run(&alice).await;
+    a.say("early").await;
+    a.find(|notice| matches!(notice, Notice::Tracker { online: false, .. }).then_some(())).await;
+    a.end().unwrap();
+    tracker.start_again().await;
+    let mut a = tracker.run(&alice).await;
+    a.say("late").await;
+    assert_eq!(tracker.log_of("general", 2).await, ["early", "late"]);
+    a.end().unwrap();
+    let mut a = tracker.run(&alice).await;
+    a.say("later").await;
+    assert_eq!(tracker.log_of("general", 3).await, ["early", "late", "later"]);
+}
+
+#[tokio::test]
 async fn own_messages_tell_when_they_are_stored() {
     let tracker = Tracker::start().await;
     let alice = Actor::new("alice");
