@@ -13,7 +13,8 @@ pub(crate) fn request(addr: SocketAddr, method: &str, path: &str, fields: &[(&st
 
 /// The bytes `request` sends.
 pub(crate) fn bytes_of(addr: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> String {
-    let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines = lines.concat();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n{lines}{length}\r\n{body}")
 }
