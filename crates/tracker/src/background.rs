@@ -125,3 +125,44 @@ impl From<chat::Closed> for Trouble {
         Problem::unavailable(closed.to_string(), 1).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::challenges::Challenges;
+    use crate::settings::TrackerSettings;
+    use accounts::{Accounts, StoreSessions};
+    use chat::{Store, TrackerKey};
+    use weaprous::session::Sessions;
+
+    fn tracker() -> Tracker {
+        let store: Arc<dyn Store> = Arc::new(store::MemoryStore::new());
+        let sessions = Sessions::new(Arc::new(StoreSessions::new(Arc::clone(&store))), Duration::from_mins(1));
+        let settings = TrackerSettings::new(Arc::clone(&store), Accounts::new(store), Arc::new(sessions));
+        Tracker::new(settings, TrackerKey::from_seed([1; 32]), Challenges::new().unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_cleared_away_and_nothing_else() {
+        let (tracker, now_ms) = (tracker(), 10 * ONCE_KEPT_MS);
+        let put = async |key: String, value: String| {
+            tracker.store().put(&key, value.into_bytes(), Expect::Absent).await.unwrap().unwrap();
+        };
+        let device = chat::DeviceId([1; 32]);
+        let signature = chat::Signature([1; 64]);
+        let binding = |end_ms: u64| format!(r#"{{"device":"{device}","expires_ms":{end_ms}}}"#);
+        let kept = |at_ms: u64| format!(r#"{{"envelope":"{{}}","signature":"{signature}","at_ms":{at_ms}}}"#);
+        for number in 0..TIDY_PAGE + 10 {
+            put(format!("{BINDING_PREFIX}old{number:04}"), binding(now_ms)).await;
+        }
+        put(format!("{BINDING_PREFIX}valid"), binding(now_ms + 1)).await;
+        put(format!("{ONCE_PREFIX}alice/old"), kept(now_ms - ONCE_KEPT_MS)).await;
+        put(format!("{ONCE_PREFIX}alice/recent"), kept(now_ms - ONCE_KEPT_MS + 1)).await;
+        put("account/alice".to_owned(), "untouched".to_owned()).await;
+        tracker.tidy(now_ms).await.unwrap();
+        let left: Vec<_> = tracker.store().list("", None, usize::MAX).await.unwrap();
+        let left: Vec<_> = left.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(left, ["account/alice", "binding/valid", "once/alice/recent"]);
+    }
+}
