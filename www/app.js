@@ -100,7 +100,10 @@ function listenToComponents(chat) {
 /** @param {Chat} chat */
 function listenToPage(chat) {
   document.addEventListener('visibilitychange', () => watch(chat));
-  window.addEventListener('focus', () => watch(chat));
+  window.addEventListener('focus', () => {
+    watch(chat);
+    chat.lookAround();
+  });
   window.addEventListener('blur', () => watch(chat));
   window.addEventListener('pagehide', () => chat.flushRead());
   menu.addEventListener('click', () => openSides(sides.dataset['open'] === undefined));

@@ -155,6 +155,7 @@ test('a channel is made, found, joined and left; a private one needs an invitati
   await maker.page.getByLabel('User name').fill('liam');
   await maker.page.getByRole('dialog').getByRole('button', { name: 'Invite' }).click();
   await maker.page.getByText('liam is invited').waitFor();
+  await guest.page.reload();
   await guest.page.getByRole('link', { name: /^board/u }).click();
   await guest.page.getByRole('button', { name: 'Join #board' }).click();
   await message(guest.page, 'secret').waitFor();

@@ -37,6 +37,8 @@ const GAP_PATIENCE_MS = 120;
 const GAP_RETRY_MS = 4_000;
 /** Changes within this time cause one refresh of the channel list. */
 const REFRESH_MS = 150;
+/** Returning to the page refreshes the channel list if it is older than this. */
+const LOOK_AROUND_MS = 5_000;
 /** The read mark goes to the server after this, so that a burst causes one request. */
 const READ_MS = 400;
 
@@ -48,7 +50,8 @@ const READ_MS = 400;
  * @property {boolean} loaded whether its newest page was fetched
  * @property {boolean} loading
  * @property {boolean} failed whether the last try to fetch something missing failed
- * @property {boolean} healing
+ * @property {boolean} healing whether what is missing is being fetched
+ * @property {boolean} counting whether unread messages are being counted
  * @property {number} dividerAfter
  * @property {number} unread
  * @property {number} countedTo up to which `seq` unread messages were counted
@@ -70,6 +73,7 @@ export class Chat extends EventTarget {
   /** @type {Connection} */
   #connection = 'connecting';
   #refreshTimer = 0;
+  #refreshedMs = 0;
   #healTimer = 0;
 
   /**
@@ -282,6 +286,11 @@ export class Chat extends EventTarget {
     for (const channel of this.#channels.values()) if (channel.readTimer !== 0) this.#sendRead(channel);
   }
 
+  /** Looks for what the stream does not tell, such as invitations; at most once in a while. */
+  lookAround() {
+    if (Date.now() - this.#refreshedMs > LOOK_AROUND_MS) this.#refreshSoon();
+  }
+
   /** Lets go of the oldest messages of the open channel when there are very many. */
   trim() {
     this.#openChannel()?.timeline.trim(KEPT_MAX);
@@ -309,6 +318,7 @@ export class Chat extends EventTarget {
   /** Fetches the list of channels, then what is new in them. */
   async #refresh() {
     const views = await api.channels();
+    this.#refreshedMs = Date.now();
     const names = new Set(views.map((view) => view.name));
     for (const [name, channel] of this.#channels) {
       if (!names.has(name) && !(isDirect(name) && channel.timeline.last === 0)) this.#channels.delete(name);
@@ -431,10 +441,11 @@ export class Chat extends EventTarget {
    * @param {Channel} channel
    */
   async #count(channel) {
-    if (channel.healing || channel.loaded || channel.countedTo >= channel.view.last_seq) return;
-    channel.healing = true;
+    if (channel.counting || channel.loaded || channel.countedTo >= channel.view.last_seq) return;
+    channel.counting = true;
     try {
       const page = await api.messages(channel.view.name, { after: channel.countedTo }, UNREAD_MAX);
+      if (channel.loaded) return; // counted from what is here by now
       const texts = page.messages.filter((message) => isText(message) && message.author !== this.#me);
       channel.unread = Math.min(channel.unread + texts.length, UNREAD_MAX);
       const counted = page.messages.at(-1)?.seq ?? channel.view.last_seq;
@@ -443,7 +454,7 @@ export class Chat extends EventTarget {
       channel.unread = Math.min(channel.view.last_seq - channel.view.read_seq, UNREAD_MAX); // an upper bound until asked again
       return;
     } finally {
-      channel.healing = false;
+      channel.counting = false;
     }
     this.#emit('channels');
     await this.#count(channel);
@@ -597,6 +608,7 @@ function channelOf(view) {
     loading: false,
     failed: false,
     healing: false,
+    counting: false,
     dividerAfter: 0,
     unread: 0,
     countedTo: view.read_seq,
