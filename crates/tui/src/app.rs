@@ -103,9 +103,10 @@ impl App {
             Notice::Ready { listening, .. } => self.say(&format!("listening for peers at {listening}")),
             Notice::Tracker { online, detail } => {
                 self.tracker_online = Some(online);
-                self.say(&match online {
-                    true => format!("tracker: {detail}"),
-                    false => format!("the tracker is away, direct links go on ({detail})"),
+                self.say(&if online {
+                    format!("tracker: {detail}")
+                } else {
+                    format!("the tracker is away, direct links go on ({detail})")
                 });
             }
             Notice::Message(message) => self.handle_message(message),
