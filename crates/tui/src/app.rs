@@ -162,7 +162,7 @@ impl App {
             KeyCode::Tab => self.open_next(1),
             KeyCode::BackTab => self.open_next(self.conversations.len() - 1),
             KeyCode::F(1) => self.help = !self.help,
-            KeyCode::Esc if self.help => self.help = false,
+            _ if std::mem::take(&mut self.help) => self.handle_key_after_help(key),
             KeyCode::Esc => self.news = None,
             KeyCode::PageUp => self.scroll_up(self.page_rows.saturating_sub(1).max(1)),
             KeyCode::PageDown => self.scroll_down(self.page_rows.saturating_sub(1).max(1)),
@@ -172,6 +172,13 @@ impl App {
             KeyCode::Enter if alt => self.editor.insert('\n'),
             KeyCode::Enter => self.submit(),
             _ => self.edit(key.code, control, alt),
+        }
+    }
+
+    /// A key that closed the help; what was typed is not lost.
+    fn handle_key_after_help(&mut self, key: KeyEvent) {
+        if !matches!(key.code, KeyCode::Esc | KeyCode::Enter) {
+            self.handle_key(key);
         }
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Messages read `[general] alice: hello (direct)`, everything else starts with `* `. Own messages are not echoed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use chat::client::{ChannelSummary, Command, Message, Notice, PeerSummary};
 use chat::text::{printable, printable_line};
-use chat::{Body, ChannelName, DeliveryState, DeviceId, EnvelopeId, Path, UserName, Visibility};
+use chat::{Body, ChannelName, DeliveryState, DeviceId, EnvelopeId, OrderKey, Path, UserName, Visibility};
 
 use crate::Settings;
 use crate::app::join_trouble;
@@ -30,6 +30,10 @@ pub(crate) struct Plain {
     own_order: VecDeque<EnvelopeId>,
     own_count: usize,
     history: Option<History>,
+    /// Whether the user wants the next list of channels whole.
+    channels_asked: bool,
+    /// Channels the user is known to be in.
+    joined: BTreeSet<ChannelName>,
     quitting: bool,
     output: Vec<String>,
     commands: Vec<Command>,
@@ -65,6 +69,8 @@ impl Plain {
             own_order: VecDeque::new(),
             own_count: 0,
             history: None,
+            channels_asked: false,
+            joined: BTreeSet::new(),
             quitting: false,
             output: Vec::new(),
             commands: Vec::new(),
@@ -85,6 +91,10 @@ impl Plain {
                 let channel = self.channel.clone();
                 self.commands.push(Command::Older { channel: channel.clone(), before: None });
                 self.history = Some(History { channel, wanted, entries: VecDeque::new() });
+            }
+            Ok(Input::Command(Command::Channels)) => {
+                self.channels_asked = true;
+                self.commands.push(Command::Channels);
             }
             Ok(Input::Command(command)) => self.command(command),
             Err(complaint) => self.event(&complaint),
@@ -107,7 +117,7 @@ impl Plain {
                 self.event(&format!("tracker {state}: {detail}"));
             }
             Notice::Message(message) => self.handle_message(&message),
-            Notice::State { id, state, .. } => self.handle_state(id, &state),
+            Notice::State { id, key, state, .. } => self.handle_state(id, key, &state),
             Notice::Presence { user, device, online, path } => self.handle_presence(user, device, online, path),
             Notice::Typing { .. } => {}
             Notice::Channels(channels) => self.handle_channels(&channels),
@@ -188,19 +198,19 @@ impl Plain {
         if self.settings.verbose {
             self.event(&format!("#{} queued for {}", self.own_count, message.channel));
         }
-        self.handle_state(message.id, &message.state);
+        self.handle_state(message.id, message.key, &message.state);
     }
 
-    fn handle_state(&mut self, id: EnvelopeId, state: &DeliveryState) {
+    fn handle_state(&mut self, id: EnvelopeId, key: OrderKey, state: &DeliveryState) {
         let Some(own) = self.own.get_mut(&id) else { return };
         let number = own.number;
         let mut news = Vec::new();
+        if let Some(seq) = key.seq().filter(|_| own.seq.is_none()) {
+            own.seq = Some(seq);
+            news.push(format!("#{number} stored as {seq}"));
+        }
         match state {
             DeliveryState::Queued => return,
-            DeliveryState::Stored { seq: Some(seq) } if own.seq != Some(*seq) => {
-                own.seq = Some(*seq);
-                news.push(format!("#{number} stored as {seq}"));
-            }
             DeliveryState::Stored { .. } => {}
             DeliveryState::Delivered { devices } => {
                 for device in devices.iter().filter(|device| !own.told.contains(device)).copied().collect::<Vec<_>>() {
@@ -228,7 +238,21 @@ impl Plain {
         self.users.insert(device, user);
     }
 
+    /// Lists the channels if that was asked for; otherwise tells where the user has come in or gone.
     fn handle_channels(&mut self, channels: &[ChannelSummary]) {
+        let joined = channels.iter().filter(|channel| channel.member).map(|channel| channel.name.clone());
+        let before = std::mem::replace(&mut self.joined, joined.collect());
+        if !std::mem::take(&mut self.channels_asked) {
+            let came: Vec<String> = self.joined.difference(&before).map(ToString::to_string).collect();
+            let went: Vec<String> = before.difference(&self.joined).map(ToString::to_string).collect();
+            for name in came {
+                self.event(&format!("you are in {name}"));
+            }
+            for name in went {
+                self.event(&format!("you are no longer in {name}"));
+            }
+            return;
+        }
         for channel in channels {
             let mark = if channel.member { "in" } else { "to /join" };
             let kind = match channel.visibility {

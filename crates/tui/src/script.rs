@@ -331,6 +331,10 @@ fn help_opens_and_closes_and_quitting_quits() {
     assert!(stage.shows("/create [--private] CHANNEL") && stage.shows("Ctrl-C"));
     stage.key(KeyCode::Esc);
     assert!(!stage.shows("/create"));
+    stage.key(KeyCode::F(1));
+    assert!(stage.shows("/create"));
+    assert!(!stage.enter("typing closes it").is_empty());
+    assert!(!stage.shows("/create"));
     stage.chord(KeyModifiers::CONTROL, 'c');
     assert!(stage.app.quitting && stage.commands().contains(&Command::Quit));
     let mut stage = Stage::new(80, 30);
@@ -401,11 +405,24 @@ fn verbose_line_mode_tells_how_far_own_messages_came() {
     let notices = || {
         vec![
             Notice::Presence { user: user("bob"), device: device("bob"), online: true, path: None },
-            Notice::Message(message(1, "alice", "hello")),
+            Notice::Message(Message {
+                key: OrderKey::Pending { lamport: 8, id: id(1) },
+                ..message(1, "alice", "hello")
+            }),
             state(DeliveryState::Stored { seq: Some(12) }),
             state(DeliveryState::Stored { seq: Some(12) }),
             state(delivered(&["bob"])),
             state(delivered(&["bob", "carol"])),
+            Notice::Message(Message {
+                key: OrderKey::Pending { lamport: 9, id: id(2) },
+                ..message(2, "alice", "more")
+            }),
+            Notice::State {
+                channel: channel("general"),
+                id: id(2),
+                key: OrderKey::Logged(13),
+                state: delivered(&["bob"]),
+            },
         ]
     };
     let carol = device("carol");
@@ -415,9 +432,34 @@ fn verbose_line_mode_tells_how_far_own_messages_came() {
         "* #1 stored as 12".to_owned(),
         "* #1 delivered to bob".to_owned(),
         format!("* #1 delivered to {carol}"),
+        "* #2 queued for general".to_owned(),
+        "* #2 stored as 13".to_owned(),
+        "* #2 delivered to bob".to_owned(),
     ];
     assert_eq!(printed(true, notices()), expected);
     assert_eq!(printed(false, notices()), ["* bob is online"]);
+}
+
+#[test]
+fn line_mode_lists_channels_when_asked_and_else_tells_comings_and_goings() {
+    let mut plain = Plain::new(settings(false));
+    let mut told = |summaries: Vec<ChannelSummary>, ask: bool| {
+        if ask {
+            plain.handle_line("/channels");
+            assert_eq!(plain.take_commands(), [Command::Channels]);
+        }
+        plain.handle_notice(Notice::Channels(summaries));
+        plain.take_output()
+    };
+    let other = ChannelSummary { member: false, visibility: Visibility::Private, ..summary("rust", 0) };
+    assert_eq!(told(vec![], false), Vec::<String>::new());
+    assert_eq!(told(vec![summary("general", 2), other.clone()], false), ["* you are in general"]);
+    assert_eq!(told(vec![summary("general", 3), other.clone()], false), Vec::<String>::new());
+    let expected = ["* general (public, 3 members, 2 unread, in)", "* rust (private, 3 members, 0 unread, to /join)"];
+    assert_eq!(told(vec![summary("general", 2), other], true), expected);
+    assert_eq!(told(vec![], true), ["* no channels yet: /create CHANNEL makes one"]);
+    assert_eq!(told(vec![summary("general", 0)], false), ["* you are in general"]);
+    assert_eq!(told(vec![], false), ["* you are no longer in general"]);
 }
 
 #[test]
