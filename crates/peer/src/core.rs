@@ -175,6 +175,7 @@ impl Core {
 
     /// Says goodbye everywhere, within a limit.
     async fn stop(&mut self, notices: &mpsc::Sender<Notice>) {
+        self.quitting = true;
         self.node.handle_stop();
         self.carry_out_outputs().await;
         self.links.clear(); // the tasks write what waits, then close
@@ -219,9 +220,9 @@ impl Core {
         Some(self.channels.entry(name.clone()).or_default())
     }
 
-    /// Tells where a device stands now.
+    /// Tells where a device stands now. The end of all links when this peer stops says nothing of the others.
     fn tell_presence(&mut self, device: &DeviceId) {
-        if let Some(person) = self.people.get(device) {
+        if let Some(person) = self.people.get(device).filter(|_| !self.quitting) {
             let notice = Notice::Presence {
                 user: person.user.clone(),
                 device: *device,

@@ -426,6 +426,42 @@ async fn channels_are_made_joined_left_and_kept_private() {
 }
 
 #[tokio::test]
+async fn what_was_said_after_being_put_out_does_not_bar_the_way_back() {
+    let tracker = Tracker::start().await;
+    let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
+    let general = channel("general");
+    let mut a = tracker.run(&alice).await;
+    in_general(&mut a).await; // so it is hers
+    let mut b = tracker.run(&bob).await;
+    in_general(&mut b).await;
+    b.end().unwrap();
+    a.command(Command::Remove { channel: general.clone(), user: user("bob") }).await;
+    a.find(|notice| match notice {
+        Notice::Message(message) if matches!(message.body, Body::Remove { .. }) => Some(()),
+        _ => None,
+    })
+    .await;
+    let mut b = bob.run().await; // where there is no tracker that could tell him
+    b.say("unaware").await;
+    b.hears("unaware").await;
+    b.end().unwrap();
+    let mut b = tracker.run(&bob).await;
+    trouble(&mut b, "you are no longer in general").await;
+    b.command(Command::Join { channel: general.clone() }).await;
+    trouble(&mut b, "general: cannot come in: only members").await;
+    a.command(Command::Invite { channel: general.clone(), user: user("bob") }).await;
+    a.find(|notice| match notice {
+        Notice::Message(message) if matches!(message.body, Body::Invite { .. }) => Some(()),
+        _ => None,
+    })
+    .await;
+    b.forget();
+    b.command(Command::Join { channel: general.clone() }).await;
+    in_general(&mut b).await;
+    assert_eq!(tracker.log_of("general", 1).await, ["unaware"]);
+}
+
+#[tokio::test]
 async fn direct_messages_need_no_joining() {
     let tracker = Tracker::start().await;
     let (alice, bob, carol) = (Actor::new("alice"), Actor::new("bob"), Actor::new("carol"));
