@@ -138,6 +138,7 @@ async fn submit(context: &Context, channel: &ChannelName, body: Body) -> Result<
         let asked = context.ask(|reply| Event::Seal { channel: channel.clone(), body: body.clone(), reply });
         let sealed =
             asked.await.map_err(|_| Obstacle::refusal("another change is under way", "try again in a moment"))?;
+        let device = sealed.envelope().device;
         match hand_over_saying_why(context, channel, sealed).await? {
             (Outcome::Accepted(_), _) => return Ok(Ok(())),
             (Outcome::Unknown, _) => {
@@ -145,8 +146,12 @@ async fn submit(context: &Context, channel: &ChannelName, body: Body) -> Result<
             }
             (Outcome::Denied, why) => refusal = why,
         }
-        // the tracker may hold envelopes of this device that were lost here: with them the next try fits
-        if !refusal.is_of_chain || context.fetch(channel).await.is_err() {
+        // what is missing there may have been refused once and be welcome now; what is too much there was lost here
+        if let Some(from_n) = refusal.expected_n {
+            if let Some(why) = context.hand_over_chain(channel, &device, from_n).await? {
+                return Ok(Err(why));
+            }
+        } else if !refusal.is_fork || context.fetch(channel).await.is_err() {
             break;
         }
     }
@@ -157,8 +162,10 @@ async fn submit(context: &Context, channel: &ChannelName, body: Body) -> Result<
 #[derive(Default)]
 struct Refusal {
     why: String,
-    /// Whether this device's chain was in the way, not the user's rights.
-    is_of_chain: bool,
+    /// Whether the tracker holds another envelope at this place of the chain.
+    is_fork: bool,
+    /// From where on the tracker lacks the chain, if that was in the way.
+    expected_n: Option<u64>,
 }
 
 async fn hand_over(context: &Context, channel: &ChannelName, sealed: Sealed) -> Result<Outcome, SyncError> {
@@ -189,13 +196,13 @@ async fn hand_over_once(context: &Context, channel: &ChannelName, sealed: &Seale
         Ok(results) => match results.into_iter().next() {
             Some(UploadResult { seq: Some(seq), .. }) => (Outcome::Accepted(seq), Refusal::default()),
             Some(result) => {
-                let is_of_chain = matches!(result.error.as_deref(), Some("gap" | "fork"));
-                (Outcome::Denied, Refusal { why: result.why(), is_of_chain })
+                let is_fork = result.error.as_deref() == Some("fork");
+                (Outcome::Denied, Refusal { why: result.why(), is_fork, expected_n: result.expected_n })
             }
             None => (Outcome::Unknown, Refusal::default()),
         },
         Err(TrackerError::Refused { status, detail }) if is_final(status) => {
-            (Outcome::Denied, Refusal { why: detail, is_of_chain: false })
+            (Outcome::Denied, Refusal { why: detail, ..Refusal::default() })
         }
         Err(_) => (Outcome::Unknown, Refusal::default()),
     }

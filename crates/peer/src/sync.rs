@@ -150,6 +150,28 @@ impl Context {
         Ok(())
     }
 
+    /// Hands a chain over from a number on, also what was refused before: who is in the channel may have changed since.
+    /// Gives the tracker's words if it still refuses.
+    pub(crate) async fn hand_over_chain(
+        &self,
+        channel: &ChannelName,
+        device: &DeviceId,
+        from_n: u64,
+    ) -> Result<Option<String>, SyncError> {
+        let mut from_n = from_n;
+        loop {
+            let mut batch = self.history.chain(channel, device, from_n, UPLOAD_ENVELOPES_MAX).await?;
+            batch.truncate(fitting(&batch));
+            let Some(last) = batch.last() else { return Ok(None) };
+            from_n = last.envelope().n + 1;
+            let results = self.tracker.upload(channel, &batch).await?;
+            self.note_numbers(channel, &batch, &results).await?;
+            if let Some(refused) = results.iter().find(|result| result.seq.is_none()) {
+                return Ok(Some(refused.why()));
+            }
+        }
+    }
+
     async fn note_numbers(
         &self,
         channel: &ChannelName,
