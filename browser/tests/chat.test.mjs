@@ -256,6 +256,25 @@ test('when the event stream does not come through, the page asks again and again
   await writer.context.close();
 });
 
+test('with more tabs than the browser has connections every tab still works', async () => {
+  const { page, context } = await member('rita');
+  const tabs = [page];
+  while (tabs.length < 7) {
+    const tab = await context.newPage();
+    await openGeneral(tab, server.page);
+    tabs.push(tab);
+  }
+  const last = tabs.at(-1);
+  await last.getByText('open in many tabs').waitFor();
+  await write(last, 'from the seventh tab');
+  for (const tab of tabs) await message(tab, 'from the seventh tab').waitFor({ state: 'attached' });
+
+  // a place becomes free: the last tab takes it
+  for (const tab of tabs.slice(0, 4)) await tab.close();
+  await last.getByText('open in many tabs').waitFor({ state: 'detached' });
+  await context.close();
+});
+
 /** Waits until the read mark has reached the server. */
 function readMark(page) {
   return page.waitForFunction(async () => {
