@@ -4,6 +4,7 @@ use crate::exit::Failure;
 use accounts::Accounts;
 use anyhow::Context as _;
 use chat::{Body, ChannelName, Draft, Expect, Sealed, Store, UserName, Visibility};
+use std::fs::{File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,21 @@ pub(crate) fn home() -> Result<PathBuf, Failure> {
 pub(crate) fn open(folder: &Path) -> Result<Arc<dyn Store>, Failure> {
     let store = store::SqliteStore::open(folder).map_err(|error| Failure::Data(error.to_string()))?;
     Ok(Arc::new(store))
+}
+
+/// Makes sure that one tracker at most runs on a data directory, for as long as the file is kept: presence and events
+/// are in the tracker's memory, so that two would each tell half of the news.
+pub(crate) fn only_tracker(folder: &Path) -> Result<File, Failure> {
+    let path = folder.join("tracker.lock");
+    let file = File::create(&path).map_err(|error| Failure::Data(format!("{}: {error}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::Data(format!(
+            "another tracker runs on the data directory {}; stop it, or take another --data-dir",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(Failure::Data(format!("cannot lock {}: {error}", path.display()))),
+    }
 }
 
 /// Milliseconds since 1970.

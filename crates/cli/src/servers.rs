@@ -37,6 +37,7 @@ pub(crate) fn backend(args: &Backend) -> Result<(), Failure> {
 /// `weaprous tracker`.
 pub(crate) fn tracker(args: &Tracker) -> Result<(), Failure> {
     let shared = Shared::open(args.data.data_dir.clone(), "server")?;
+    let _only = data::only_tracker(&shared.folder)?;
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let server = listen_app(

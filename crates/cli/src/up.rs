@@ -26,6 +26,7 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
         )));
     }
     let shared = Shared::open(args.data.data_dir.clone(), if args.demo { "demo" } else { "server" })?;
+    let _only = data::only_tracker(&shared.folder)?;
     data::block_on(prepare(args, &shared))??;
 
     let at = |port| SocketAddr::new(args.server_ip, port);

@@ -182,6 +182,17 @@ fn an_unusable_data_directory_is_named() {
 }
 
 #[test]
+fn a_second_tracker_on_one_data_directory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let first = crate::support::Tracker::start(folder.path(), 0);
+    let (status, printed) = Weaprous::start(["tracker", "--data-dir", data, "--server-port", "0"].iter()).end();
+    assert_eq!(status.code(), Some(4), "{printed}");
+    assert!(printed.contains("another tracker") && printed.contains(data), "{printed}");
+    assert_eq!(get(first.addr, "/healthz", &[]).status, 200, "the first one goes on");
+}
+
+#[test]
 fn a_corrupt_config_line_is_shown_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.conf");
