@@ -173,3 +173,44 @@ impl Channels {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::challenges::Challenges;
+    use crate::settings::TrackerSettings;
+    use crate::tracker::Tracker;
+    use crate::writing::Hosted;
+    use accounts::{Accounts, StoreSessions};
+    use std::time::Duration;
+    use weaprous::session::Sessions;
+
+    async fn tracker_of(user: &UserName) -> Arc<Tracker> {
+        let store: Arc<dyn Store> = Arc::new(store::MemoryStore::new());
+        let accounts = Accounts::new(Arc::clone(&store));
+        accounts.sign_up(user, None, [127, 0, 0, 1].into(), 0).await.unwrap();
+        let sessions = StoreSessions::new(Arc::clone(&store));
+        let sessions = Arc::new(Sessions::new(Arc::new(sessions), Duration::from_mins(1)));
+        let settings = TrackerSettings::new(store, accounts, sessions);
+        Arc::new(Tracker::new(settings, chat::TrackerKey::from_seed([1; 32]), Challenges::new().unwrap()))
+    }
+
+    #[test]
+    fn a_channel_that_nobody_made_is_not_kept() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let alice: UserName = "alice".parse().unwrap();
+            let tracker = tracker_of(&alice).await;
+            for (name, status) in [("@alice+nobody", 404), ("nowhere", 404)] {
+                let body = Body::Text { text: "hello".to_owned() };
+                let hosted = Hosted { user: alice.clone(), body, once: None };
+                let refused = tracker.say(&name.parse().unwrap(), hosted).await.unwrap_err();
+                assert_eq!(refused.0.status().as_u16(), status, "{name}");
+                let uploaded = tracker.upload(&name.parse().unwrap(), Vec::new()).await;
+                assert_eq!(uploaded.is_err(), name.starts_with('@'), "{name}");
+                assert!(tracker.channels.locked().is_empty(), "{name}");
+            }
+        });
+    }
+}

@@ -52,15 +52,23 @@ impl Tracker {
         entries: Vec<Sealed>,
     ) -> Result<Vec<Result<Stored, Refusal>>, Trouble> {
         let channel = self.channels.load_to_write(self.store(), name).await?;
-        self.check_partners(&channel).await?;
-        let (tracker, writing) = (Arc::clone(self), Arc::clone(&channel));
-        let result = finished(async move {
-            let mut fold = writing.writing.lock().await;
-            tracker.append(&writing, &mut fold, entries).await
+        let tracker = Arc::clone(self);
+        finished(async move {
+            let result = tracker.upload_in_turn(&channel, entries).await;
+            tracker.channels.forget_unmade(&channel);
+            result
         })
-        .await;
-        self.channels.forget_unmade(&channel);
-        result
+        .await
+    }
+
+    async fn upload_in_turn(
+        &self,
+        channel: &Channel,
+        entries: Vec<Sealed>,
+    ) -> Result<Vec<Result<Stored, Refusal>>, Trouble> {
+        let mut fold = channel.writing.lock().await;
+        self.check_partners(channel, &fold).await?;
+        self.append(channel, &mut fold, entries).await
     }
 
     /// Lets a user's hosted device say something.
@@ -68,24 +76,18 @@ impl Tracker {
         // Made before the channel is locked: a new device changes rosters, also this channel's.
         let key = self.hosted_key(&hosted.user).await?;
         let channel = self.channels.load_to_write(self.store(), name).await?;
-        self.check_partners(&channel).await?;
-        let (tracker, writing) = (Arc::clone(self), Arc::clone(&channel));
-        let result = finished(async move {
-            let mut fold = writing.writing.lock().await;
-            tracker.say_locked(&writing, &mut fold, &key, &hosted).await
+        let tracker = Arc::clone(self);
+        finished(async move {
+            let result = tracker.say_in_turn(&channel, &key, &hosted).await;
+            tracker.channels.forget_unmade(&channel);
+            result
         })
-        .await;
-        self.channels.forget_unmade(&channel);
-        result
+        .await
     }
 
-    async fn say_locked(
-        &self,
-        channel: &Channel,
-        fold: &mut Fold,
-        key: &DeviceKey,
-        hosted: &Hosted,
-    ) -> Result<Stored, Trouble> {
+    async fn say_in_turn(&self, channel: &Channel, key: &DeviceKey, hosted: &Hosted) -> Result<Stored, Trouble> {
+        let fold = &mut *channel.writing.lock().await;
+        self.check_partners(channel, fold).await?;
         for _ in 0..TRIES_MAX {
             channel.catch_up(fold, self.store()).await?;
             let kept = self.kept_under(hosted).await?;
@@ -226,9 +228,9 @@ impl Tracker {
     }
 
     /// A direct channel begins when both its users exist.
-    async fn check_partners(&self, channel: &Channel) -> Result<(), Trouble> {
+    async fn check_partners(&self, channel: &Channel, fold: &Fold) -> Result<(), Trouble> {
         let Some((one, other)) = channel.name.direct_members() else { return Ok(()) };
-        if channel.writing.lock().await.last > 0 {
+        if fold.last > 0 {
             return Ok(());
         }
         for user in [one, other] {
