@@ -176,6 +176,7 @@ impl Core {
     /// Says goodbye everywhere, within a limit.
     async fn stop(&mut self, notices: &mpsc::Sender<Notice>) {
         self.quitting = true;
+        self.tasks.abort_all(); // a presence renewed after the goodbye would undo it
         self.node.handle_stop();
         self.carry_out_outputs().await;
         self.links.clear(); // the tasks write what waits, then close

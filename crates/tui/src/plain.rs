@@ -232,8 +232,13 @@ impl Plain {
     fn handle_presence(&mut self, user: UserName, device: DeviceId, online: bool, path: Option<Path>) {
         let before = self.presence.insert(device, (online, path));
         if before != Some((online, path)) && (online || before.is_some()) {
-            let path = path.map_or(String::new(), |path| format!(" ({})", path.as_str()));
-            self.event(&format!("{user} is {}{path}", if online { "online" } else { "offline" }));
+            let had_link = before.is_some_and(|(_, path)| path.is_some());
+            let link = match path {
+                Some(path) => format!(" ({})", path.as_str()),
+                None if online && had_link => ", the link is gone".to_owned(),
+                None => String::new(),
+            };
+            self.event(&format!("{user} is {}{link}", if online { "online" } else { "offline" }));
         }
         self.users.insert(device, user);
     }

@@ -494,11 +494,40 @@ async fn a_name_that_is_taken_needs_its_password() {
     let first = Actor::new("alice");
     let mut a = tracker.run(&first).await;
     in_general(&mut a).await;
-    let thief = Actor::new("alice");
+    let thief = Actor::new("alice"); // without the key and without the password
     let (_commands, command_receiver) = tokio::sync::mpsc::channel(1);
     let (notices, _notice_receiver) = tokio::sync::mpsc::channel(16);
     let (settings, history) = (tracker.settings(&thief), thief.history.clone());
     let run = move || peer::run(settings, history, command_receiver, notices, peer::Stop::new());
     let error = tokio::task::spawn_blocking(run).await.unwrap().unwrap_err();
     assert!(error.to_string().starts_with("the tracker refuses alice: the name alice is taken"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_has_several_devices_by_password_and_they_hear_each_other() {
+    let tracker = Tracker::start().await;
+    let signed_up = r#"{"username":"alice","password":"correct horse battery"}"#;
+    let answer = tracker.http("POST /submit-info", "", signed_up).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let (desk, phone, bob) = (Actor::new("alice"), Actor::new("alice"), Actor::new("bob"));
+    let with_password = |actor: &Actor| {
+        let mut settings = tracker.settings(actor);
+        settings.password = Some("correct horse battery".to_owned());
+        settings
+    };
+    let mut d = desk.run_with(with_password(&desk)).await;
+    in_general(&mut d).await;
+    let mut p = phone.run_with(with_password(&phone)).await;
+    let mut b = tracker.run(&bob).await;
+    for (peer, others) in [(&mut d, [&phone, &bob]), (&mut p, [&desk, &bob]), (&mut b, [&desk, &phone])] {
+        for other in others {
+            peer.links_with(other.device).await;
+        }
+    }
+    d.say("from the desk").await;
+    let heard = p.hears("from the desk").await;
+    assert!(heard.mine && heard.device == desk.device);
+    p.say("from the phone").await;
+    assert!(!b.hears("from the phone").await.mine);
+    b.hears("from the desk").await;
 }
