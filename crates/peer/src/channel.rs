@@ -83,6 +83,15 @@ impl Channel {
         self.standing == Standing::Joined
     }
 
+    /// Whether it belongs into a list for people: a direct channel in which nothing was ever said does not.
+    pub(crate) fn is_listed(&self, name: &ChannelName) -> bool {
+        if name.is_direct() {
+            self.is_joined() && self.lamport > 0
+        } else {
+            self.is_joined() || self.members_listed > 0
+        }
+    }
+
     /// Whether something can be said in it at once.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_joined() && !self.changing && self.unresolved.is_none() && self.waiting.is_empty()

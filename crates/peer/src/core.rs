@@ -142,6 +142,14 @@ impl Core {
             }
             self.handle_time();
         }
+        // what was handed over before the stop is still stored
+        let mut left = Vec::new();
+        while left.len() < COMMANDS_PER_TURN_MAX
+            && let Ok(command) = commands.try_recv()
+        {
+            left.push(command);
+        }
+        self.handle_commands(left).await;
         self.stop(&notices).await;
         self.failure.map_or(Ok(()), Err)
     }
@@ -236,7 +244,7 @@ impl Core {
 
     /// Tells the channels as they are known here.
     fn tell_channels(&mut self) {
-        let summaries = self.channels.iter().filter(|(_, channel)| channel.is_joined() || channel.members_listed > 0);
+        let summaries = self.channels.iter().filter(|(name, channel)| channel.is_listed(name));
         let summaries = summaries.map(|(name, channel)| channel.summary(name)).collect();
         self.tell(Notice::Channels(summaries));
     }

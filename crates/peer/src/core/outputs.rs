@@ -8,10 +8,12 @@ use p2p::{Arrived, LinkId, Output, Reason};
 use super::{Core, unix_ms};
 use crate::backoff::dice;
 use crate::channel::Channel;
-use crate::membership::is_member;
+use crate::membership::{self, is_member};
 
 /// How long others' messages are left to their authors to hand to the tracker.
 const HAND_OVER_DELAY_MS: u64 = 3000;
+/// Direct channels prepared for one channel: in larger ones nobody writes to everybody.
+const DIRECT_PREPARED_MAX: usize = 64;
 /// Forks told to the user; each is somebody's copied key.
 const FORKS_TOLD_MAX: usize = 10;
 
@@ -160,9 +162,30 @@ impl Core {
             tracing::warn!(%error, "a roster is not kept");
         }
         self.handle_roster_known(&name).await;
-        self.tell_channels();
+        if self.channels.get(&name).is_some_and(|channel| channel.is_listed(&name)) {
+            self.tell_channels();
+        }
+        self.prepare_direct_channels(&name);
         self.apply_peer_list().await;
         self.peers_wanted = true;
+    }
+
+    /// Fetches the rosters of the direct channels with those in a channel, so that its members can write to each other
+    /// alone also when the tracker is away before they ever did.
+    fn prepare_direct_channels(&mut self, name: &ChannelName) {
+        let Some(context) = self.context.clone().filter(|context| context.online.get() && !name.is_direct()) else {
+            return;
+        };
+        let Some(roster) = self.channels.get(name).and_then(|channel| channel.roster.clone()) else { return };
+        let others = roster.roster().members.iter().map(|member| &member.user);
+        let direct = others.filter_map(|other| ChannelName::direct(&self.user, other).ok());
+        let missing = direct.filter(|name| self.channels.get(name).is_none_or(|channel| channel.roster.is_none()));
+        let missing: Vec<ChannelName> = missing.take(DIRECT_PREPARED_MAX).collect();
+        self.tasks.spawn_local(async move {
+            for name in missing {
+                membership::fetch_roster(context.clone(), name).await;
+            }
+        });
     }
 
     /// A channel's roster is up to date: what waited for it goes on.

@@ -489,6 +489,36 @@ async fn direct_messages_need_no_joining() {
 }
 
 #[tokio::test]
+async fn the_first_direct_message_may_come_when_the_tracker_is_away() {
+    let mut tracker = Tracker::start().await;
+    let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
+    let mut a = tracker.run(&alice).await;
+    let mut b = tracker.run(&bob).await;
+    a.links_with(bob.device).await;
+    b.links_with(alice.device).await;
+    for (actor, peer) in [(&alice, &mut a), (&bob, &mut b)] {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while actor.history.get("roster/@alice+bob").await.unwrap().is_none() {
+            assert!(tokio::time::Instant::now() < deadline, "no roster for direct messages");
+            peer.forget();
+            peer.command(Command::Peers).await;
+            peer.find(|notice| matches!(notice, Notice::Peers(_)).then_some(())).await;
+        }
+        peer.command(Command::Channels).await;
+        let channels =
+            peer.find(|notice| if let Notice::Channels(all) = notice { Some(all.clone()) } else { None }).await;
+        assert!(channels.iter().all(|channel| !channel.name.is_direct()), "nothing was said there: {channels:?}");
+    }
+    tracker.kill().await;
+    a.find(|notice| matches!(notice, Notice::Tracker { online: false, .. }).then_some(())).await;
+    a.command(Command::Message { user: user("bob"), text: "psst".to_owned() }).await;
+    let heard = b.hears("psst").await;
+    assert_eq!((heard.channel, heard.path), (channel("@alice+bob"), Path::Direct));
+    tracker.start_again().await;
+    assert_eq!(tracker.log_of("@alice+bob", 1).await, ["psst"]);
+}
+
+#[tokio::test]
 async fn a_name_that_is_taken_needs_its_password() {
     let tracker = Tracker::start().await;
     let first = Actor::new("alice");
