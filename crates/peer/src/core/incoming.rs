@@ -171,6 +171,7 @@ impl Core {
             channel.changing = true;
             self.tasks.spawn_local(membership::resume(context, name, sealed));
         } else if channel.is_joined() {
+            context.want_sync(&name);
             self.fetch_roster(name);
         } else if channel.standing == Standing::Wanted {
             self.join_wanted(name);

@@ -153,7 +153,7 @@ impl Core {
         }
         let held = self.channels.get(&name).and_then(|channel| channel.roster.as_ref());
         if held.is_some_and(|held| held.bytes() == roster.bytes()) {
-            return self.handle_roster_known(&name).await;
+            return self.write_waiting(&name).await;
         }
         self.take_roster(roster.clone());
         let text = crate::wire::RosterText { roster: roster.text().to_owned(), signature: roster.signature() };
@@ -161,7 +161,10 @@ impl Core {
         if let Err(error) = self.history.put(&format!("{}{name}", super::startup::ROSTERS), value).await {
             tracing::warn!(%error, "a roster is not kept");
         }
-        self.handle_roster_known(&name).await;
+        self.write_waiting(&name).await;
+        if let Some(context) = self.context.as_ref().filter(|_| !joined) {
+            context.want_sync(&name);
+        }
         if self.channels.get(&name).is_some_and(|channel| channel.is_listed(&name)) {
             self.tell_channels();
         }
@@ -186,16 +189,5 @@ impl Core {
                 membership::fetch_roster(context.clone(), name).await;
             }
         });
-    }
-
-    /// A channel's roster is up to date: what waited for it goes on.
-    async fn handle_roster_known(&mut self, name: &ChannelName) {
-        let joined = self.channels.get(name).is_some_and(Channel::is_joined);
-        if joined {
-            self.write_waiting(name).await;
-            if let Some(context) = &self.context {
-                context.want_sync(name);
-            }
-        }
     }
 }
