@@ -105,6 +105,7 @@ function listenToPage(chat) {
     chat.lookAround();
   });
   window.addEventListener('blur', () => watch(chat));
+  window.addEventListener('pageshow', (event) => event.persisted && chat.reconnect());
   window.addEventListener('pagehide', () => chat.flushRead());
   menu.addEventListener('click', () => openSides(sides.dataset['open'] === undefined));
   sides.addEventListener('click', (event) => {

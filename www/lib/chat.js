@@ -37,6 +37,8 @@ const GAP_PATIENCE_MS = 120;
 const GAP_RETRY_MS = 4_000;
 /** Changes within this time cause one refresh of the channel list. */
 const REFRESH_MS = 150;
+/** Messages that arrive within this time are shown together. */
+const FRAME_MS = 16;
 /** Returning to the page refreshes the channel list if it is older than this. */
 const LOOK_AROUND_MS = 5_000;
 /** The read mark goes to the server after this, so that a burst causes one request. */
@@ -56,6 +58,7 @@ const READ_MS = 400;
  * @property {number} unread
  * @property {number} countedTo up to which `seq` unread messages were counted
  * @property {number} readTimer
+ * @property {number} healTimer
  */
 
 export class Chat extends EventTarget {
@@ -74,7 +77,7 @@ export class Chat extends EventTarget {
   #connection = 'connecting';
   #refreshTimer = 0;
   #refreshedMs = 0;
-  #healTimer = 0;
+  #drawTimer = 0;
 
   /**
    * @param {import('../types/api.d.ts').Me} me
@@ -426,7 +429,7 @@ export class Chat extends EventTarget {
       }
     } catch {
       channel.failed = true;
-      setTimeout(() => this.#heal(channel), GAP_RETRY_MS);
+      this.#healLater(channel, GAP_RETRY_MS);
     } finally {
       channel.healing = false;
     }
@@ -505,15 +508,17 @@ export class Chat extends EventTarget {
     if (allRead && channel.unread > 0 && !(this.#watched && message.channel === this.#open)) {
       channel.dividerAfter = channel.view.read_seq;
     }
-    this.#emit('channels');
-    this.#changed(message.channel);
-    if (channel.timeline.gaps().length > 0) this.#healSoon(channel);
+    this.#showSoon();
+    if (channel.timeline.gaps().length > 0) this.#healLater(channel, GAP_PATIENCE_MS);
   }
 
-  /** @param {Channel} channel */
-  #healSoon(channel) {
-    clearTimeout(this.#healTimer);
-    this.#healTimer = setTimeout(() => this.#heal(channel), GAP_PATIENCE_MS);
+  /**
+   * @param {Channel} channel
+   * @param {number} waitMs
+   */
+  #healLater(channel, waitMs) {
+    clearTimeout(channel.healTimer);
+    channel.healTimer = setTimeout(() => this.#heal(channel), waitMs);
   }
 
   /**
@@ -538,7 +543,7 @@ export class Chat extends EventTarget {
     };
     channel.timeline.insert([message]);
     channel.view.last_seq = Math.max(channel.view.last_seq, stored.seq);
-    if (channel.timeline.gaps().length > 0) this.#healSoon(channel);
+    if (channel.timeline.gaps().length > 0) this.#healLater(channel, GAP_PATIENCE_MS);
   }
 
   /** @param {PresenceEvent} presence */
@@ -590,6 +595,16 @@ export class Chat extends EventTarget {
     else this.dispatchEvent(new CustomEvent('trouble', { detail: api.words(error) }));
   }
 
+  /** Tells of arrived messages, many at a time when many arrive. */
+  #showSoon() {
+    if (this.#drawTimer !== 0) return;
+    this.#drawTimer = setTimeout(() => {
+      this.#drawTimer = 0;
+      this.#emit('channels');
+      this.#emit('log');
+    }, FRAME_MS);
+  }
+
   /** @param {'channels' | 'people' | 'log' | 'connection'} what */
   #emit(what) {
     this.dispatchEvent(new Event(what));
@@ -613,6 +628,7 @@ function channelOf(view) {
     unread: 0,
     countedTo: view.read_seq,
     readTimer: 0,
+    healTimer: 0,
   };
 }
 
