@@ -37,6 +37,9 @@ pub(crate) struct Channel {
     pub(crate) gap_told: bool,
     /// Whether a task is at work on who is in it.
     pub(crate) changing: bool,
+    /// Whether the tracker's log is read before the first words: it may hold what this device said in a history that is
+    /// lost, and the chain must go on from there.
+    pub(crate) log_first: bool,
     /// A change whose way is not known.
     pub(crate) unresolved: Option<Sealed>,
     /// What else the user wants of who is in it, one after the other.
@@ -94,14 +97,19 @@ impl Channel {
 
     /// Whether something can be said in it at once.
     pub(crate) fn is_ready(&self) -> bool {
-        self.is_joined() && !self.changing && self.unresolved.is_none() && self.waiting.is_empty()
+        self.is_joined() && !self.is_held_up() && self.waiting.is_empty()
+    }
+
+    /// Whether nothing can be said in it before something else has ended.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.changing || self.log_first || self.unresolved.is_some()
     }
 
     /// Whether it will become ready by itself.
     pub(crate) fn is_coming(&self) -> bool {
         match self.standing {
             Standing::Wanted => true,
-            Standing::Joined => self.changing || self.unresolved.is_some() || !self.waiting.is_empty(),
+            Standing::Joined => self.is_held_up() || !self.waiting.is_empty(),
             Standing::Outside => false,
         }
     }

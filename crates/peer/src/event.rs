@@ -59,6 +59,8 @@ pub(crate) enum Event {
     Sequenced { channel: ChannelName, numbers: Vec<(EnvelopeId, u64)>, reply: oneshot::Sender<()> },
     /// A channel's log is held up to its end.
     Synced { channel: ChannelName },
+    /// A channel's log is not to be had.
+    LogRefused { channel: ChannelName },
     /// A change of membership is to be sealed and kept until its way is known; no answer when that is impossible now.
     Seal { channel: ChannelName, body: Body, reply: oneshot::Sender<Sealed> },
     /// What became of a sealed change of membership.

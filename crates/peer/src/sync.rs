@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) tracker: Rc<Tracker>,
     pub(crate) history: Arc<dyn History>,
     pub(crate) events: mpsc::Sender<Event>,
+    /// This device.
+    device: DeviceId,
     /// Whose word rosters are; known once the tracker was met.
     pub(crate) tracker_id: Cell<Option<TrackerId>>,
     pub(crate) online: Cell<bool>,
@@ -57,11 +59,17 @@ pub(crate) enum SyncError {
 }
 
 impl Context {
-    pub(crate) fn new(tracker: Rc<Tracker>, history: Arc<dyn History>, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(
+        tracker: Rc<Tracker>,
+        history: Arc<dyn History>,
+        events: mpsc::Sender<Event>,
+        device: DeviceId,
+    ) -> Self {
         Self {
             tracker,
             history,
             events,
+            device,
             tracker_id: Cell::default(),
             online: Cell::default(),
             wanted: RefCell::default(),
@@ -107,6 +115,7 @@ impl Context {
             let hint = "they stay here and with the peers that have them".to_owned();
             let _ = self.tell(Event::Trouble { what, hint }).await;
         }
+        let _ = self.tell(Event::LogRefused { channel }).await;
     }
 
     async fn sync(&self, channel: &ChannelName) -> Result<(), SyncError> {
@@ -213,15 +222,26 @@ impl Context {
         batch: &[Sealed],
         results: &[UploadResult],
     ) -> Result<(), SyncError> {
-        let mut why = None;
+        let (mut why, mut is_own_fork) = (None, false);
         for (sealed, result) in batch.iter().zip(results).filter(|(_, result)| result.seq.is_none()) {
             let mut refused = self.refused.borrow_mut();
             if refused.len() < REFUSED_MAX && refused.insert(sealed.id()) {
                 why = Some(result.why());
+                is_own_fork |= sealed.envelope().device == self.device && result.error.as_deref() == Some("fork");
             }
         }
         match why {
             None => Ok(()),
+            Some(_) if is_own_fork => {
+                let what = format!(
+                    "{channel}: the history of this device was lost or is older than what it said before: \
+                     the tracker does not take what it says now"
+                );
+                let hint = "stop, move history.db away and start while the tracker is there: what was said before is \
+                            fetched, what was not taken has to be said again"
+                    .to_owned();
+                self.tell(Event::Trouble { what, hint }).await
+            }
             Some(why) => {
                 let what = format!("the tracker does not take messages of {channel}: {why}");
                 let hint = "they stay here and with the peers that have them".to_owned();

@@ -160,7 +160,7 @@ impl Core {
     pub(super) async fn write_waiting(&mut self, name: &ChannelName) {
         let author = self.user.clone();
         let Some(channel) = self.channels.get_mut(name) else { return };
-        if !channel.is_joined() || channel.changing || channel.unresolved.is_some() {
+        if !channel.is_joined() || channel.is_held_up() {
             return;
         }
         let texts = std::mem::take(&mut channel.waiting);

@@ -72,8 +72,14 @@ impl Core {
     async fn handle_tracker_event(&mut self, event: Event) {
         match event {
             Event::Online { tracker } => self.handle_online(tracker),
-            Event::Offline { detail } => self.handle_offline(detail),
-            Event::Refused { detail } => self.handle_refused(detail),
+            Event::Offline { detail } => {
+                self.handle_offline(detail);
+                self.speak_without_log().await;
+            }
+            Event::Refused { detail } => {
+                self.handle_refused(detail);
+                self.speak_without_log().await;
+            }
             Event::Presence(entry) => {
                 self.peer_list.retain(|known| known.device != entry.device);
                 self.peer_list.push(entry.clone());
@@ -90,13 +96,36 @@ impl Core {
             Event::ShutOut { channel } => self.handle_shut_out(&channel).await,
             Event::Fetched { channel, messages, reply } => self.handle_fetched(channel, messages, reply).await,
             Event::Sequenced { channel, numbers, reply } => self.handle_sequenced(&channel, numbers, reply).await,
-            Event::Synced { channel } => self.handle_synced(&channel),
+            Event::Synced { channel } => {
+                self.handle_synced(&channel);
+                self.speak(&channel).await;
+            }
+            Event::LogRefused { channel } => self.speak(&channel).await,
             Event::Seal { channel, body, reply } => self.seal_change(channel, body, reply).await,
             Event::Changed { channel, sealed, outcome, reply } => {
                 self.resolve_change(&channel, &sealed, outcome, reply).await;
             }
             Event::ChangeEnded { channel, hopeless } => self.handle_change_ended(&channel, hopeless).await,
             _ => {} // taken by `handle_event`
+        }
+    }
+
+    /// Nothing more is to be learned from a channel's log: what waited for it goes out.
+    async fn speak(&mut self, name: &ChannelName) {
+        if let Some(channel) = self.channels.get_mut(name)
+            && std::mem::take(&mut channel.log_first)
+        {
+            self.write_waiting(name).await;
+            self.want_sync_after(name, 0);
+        }
+    }
+
+    /// The tracker is away, and with it its log: peers are spoken to all the same.
+    async fn speak_without_log(&mut self) {
+        let held_up = self.channels.iter().filter(|(_, channel)| channel.log_first);
+        let names: Vec<ChannelName> = held_up.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.speak(&name).await;
         }
     }
 

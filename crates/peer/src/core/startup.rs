@@ -53,7 +53,7 @@ impl Core {
         let tls = Tls::new(&key, HANDSHAKE_TIMEOUT).map_err(|error| PeerError::Start(error.to_string()))?;
         let context = settings.tracker.clone().map(|url| {
             let tracker = Rc::new(Tracker::new(url, settings.pace.answer));
-            Rc::new(Context::new(tracker, history.clone(), events.clone()))
+            Rc::new(Context::new(tracker, history.clone(), events.clone(), key.id()))
         });
         Ok(Self {
             user: settings.user.clone(),
@@ -237,6 +237,7 @@ impl Core {
         let (me, now_ms) = (self.user.clone(), self.now_ms());
         let name = roster.roster().channel.clone();
         let member = is_member(&roster, &me) && roster.roster().allows(&self.device).is_some();
+        let online = self.online == Some(true);
         let Some(channel) = self.channel_mut(&name) else { return };
         let held = channel.roster.as_ref().map_or(0, |held| held.roster().version);
         if held > roster.roster().version {
@@ -248,6 +249,7 @@ impl Core {
             (false, Standing::Joined) => Standing::Outside,
             (false, before) => before,
         };
+        channel.log_first |= online && member && !was_joined && channel.head.is_none();
         channel.roster = Some(roster.clone());
         if member {
             for (user, device) in roster.roster().devices() {

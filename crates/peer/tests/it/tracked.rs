@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::client::{Command, Notice};
-use chat::{Body, ChannelName, DeliveryState, OrderKey, Path, Store, Visibility};
+use chat::{Body, ChannelName, DeliveryState, History as _, OrderKey, Path, Store, Visibility};
 use engine::{Running as Serving, Server, Stop};
 use peer::Settings;
 use store::MemoryStore;
@@ -516,6 +516,48 @@ async fn the_first_direct_message_may_come_when_the_tracker_is_away() {
     assert_eq!((heard.channel, heard.path), (channel("@alice+bob"), Path::Direct));
     tracker.start_again().await;
     assert_eq!(tracker.log_of("@alice+bob", 1).await, ["psst"]);
+}
+
+/// The same device with nothing remembered.
+fn without_history(actor: Actor) -> Actor {
+    Actor { history: Arc::new(store::MemoryHistory::new()), ..actor }
+}
+
+#[tokio::test]
+async fn a_device_that_lost_its_history_goes_on_from_what_it_said_before() {
+    let mut tracker = Tracker::start().await;
+    let alice = Actor::new("alice");
+    let mut a = tracker.run(&alice).await;
+    a.say("before").await;
+    tracker.log_of("general", 1).await;
+    a.end().unwrap();
+    let alice = without_history(alice);
+    let mut a = tracker.run(&alice).await;
+    in_general(&mut a).await;
+    a.say("after").await;
+    assert_eq!(tracker.log_of("general", 2).await, ["before", "after"]);
+    assert!(a.hears("before").await.mine);
+    tracker.kill().await;
+}
+
+#[tokio::test]
+async fn a_device_with_an_older_history_is_told_so() {
+    let mut tracker = Tracker::start().await;
+    let alice = Actor::new("alice");
+    let mut a = tracker.run(&alice).await;
+    in_general(&mut a).await;
+    a.end().unwrap();
+    let older = store::MemoryHistory::new();
+    for key in ["tracker", "roster/general"] {
+        older.put(key, alice.history.get(key).await.unwrap().unwrap()).await.unwrap();
+    }
+    let alice = Actor { history: Arc::new(older), ..alice };
+    tracker.kill().await;
+    let mut a = tracker.run(&alice).await;
+    a.say("another first word").await;
+    a.hears("another first word").await;
+    tracker.start_again().await;
+    trouble(&mut a, "general: the history of this device was lost or is older").await;
 }
 
 #[tokio::test]
