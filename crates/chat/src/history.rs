@@ -22,7 +22,11 @@ pub trait History: Send + Sync {
     fn sequence(&self, channel: &ChannelName, numbers: Vec<(EnvelopeId, u64)>)
     -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The highest sequence number up to which the channel's log is held without a hole.
+    /// Notes sequence numbers that were seen but are not held, since what has them was refused: the cursor crosses them.
+    /// A number that [`History::sequence`] gives to a held envelope is that envelope's all the same.
+    fn pass_over(&self, channel: &ChannelName, seqs: Vec<u64>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The highest sequence number up to which everything in the channel's log is held or passed over.
     fn cursor(&self, channel: &ChannelName) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Notes that `holder`, a device of somebody, has stored the chain of `device` in a channel up to number `n`. Never

@@ -21,20 +21,23 @@ type Numbered = (Sealed, u64);
 impl Core {
     /// Takes envelopes that the tracker has numbered, any channels mixed; `None` when nothing could be stored.
     pub(super) async fn take_log(&mut self, views: Vec<MessageView>) {
-        let mut by_channel: BTreeMap<ChannelName, Vec<Numbered>> = BTreeMap::new();
+        let mut by_channel: BTreeMap<ChannelName, (Vec<Numbered>, Vec<u64>)> = BTreeMap::new();
         for view in views {
             match (view.seq, view.open()) {
                 (Some(seq), Ok(sealed)) => {
                     self.note_hosted(&sealed, view.hosted);
-                    by_channel.entry(sealed.envelope().channel.clone()).or_default().push((sealed, seq));
+                    by_channel.entry(sealed.envelope().channel.clone()).or_default().0.push((sealed, seq));
                 }
-                (_, Err(error)) => tracing::warn!(%error, "the tracker's log holds what is no envelope"),
+                (seq, Err(error)) => {
+                    tracing::warn!(%error, "the tracker's log holds what is no envelope");
+                    by_channel.entry(view.channel).or_default().1.extend(seq);
+                }
                 (None, Ok(_)) => tracing::warn!("the tracker's log holds an envelope without a number"),
             }
         }
-        for (name, entries) in by_channel {
+        for (name, (entries, unreadable)) in by_channel {
             if self.channels.get(&name).is_some_and(Channel::is_joined) {
-                if let Err(error) = self.take_numbered(&name, entries).await {
+                if let Err(error) = self.take_numbered(&name, entries, unreadable).await {
                     self.trouble(
                         format!("{name}: what the tracker sent could not be stored: {error}"),
                         "check the disk",
@@ -53,10 +56,19 @@ impl Core {
         }
     }
 
-    /// Stores what is new, numbers all of it, tells both.
-    async fn take_numbered(&mut self, name: &ChannelName, entries: Vec<Numbered>) -> Result<(), StoreError> {
-        let believed = entries.into_iter().filter(|(sealed, _)| self.believes(name, sealed));
-        let mut entries: Vec<Numbered> = believed.collect();
+    /// Stores what is new, numbers all of it, passes over what is not to be had, tells both.
+    async fn take_numbered(
+        &mut self,
+        name: &ChannelName,
+        entries: Vec<Numbered>,
+        unreadable: Vec<u64>,
+    ) -> Result<(), StoreError> {
+        let mut seqs: Vec<u64> = entries.iter().map(|(_, seq)| *seq).chain(unreadable.iter().copied()).collect();
+        seqs.sort_unstable();
+        let before = self.history.cursor(name).await?;
+        let known_to = contiguous(before, &seqs);
+        let (mut entries, unbelieved): (Vec<Numbered>, Vec<Numbered>) =
+            entries.into_iter().partition(|(sealed, _)| self.believes(name, sealed));
         entries.sort_by_key(|(_, seq)| *seq);
         let received_at_ms = unix_ms();
         let arrival = |sealed: &Sealed| Arrival { sealed: sealed.clone(), path: Path::Tracker, received_at_ms };
@@ -64,18 +76,22 @@ impl Core {
         let outcomes: Vec<(&Numbered, &Result<Inserted, AppendError>)> = entries.iter().zip(&results).collect();
         let held = outcomes.iter().filter(|(_, result)| result.is_ok());
         let numbers: Vec<_> = held.map(|((sealed, seq), _)| (sealed.id(), *seq)).collect();
-        let first_new = numbers.first().map(|(_, seq)| *seq);
-        let before = self.history.cursor(name).await?;
+        let lost = outcomes.iter().filter(|((_, seq), result)| is_lost(result, *seq <= known_to));
+        let lost = lost.map(|((_, seq), _)| *seq).chain(unbelieved.iter().map(|(_, seq)| *seq)).chain(unreadable);
+        let lost: Vec<u64> = lost.collect();
         self.history.sequence(name, numbers).await?;
+        if !lost.is_empty() {
+            self.history.pass_over(name, lost).await?;
+        }
         for ((sealed, seq), result) in outcomes {
             match result {
                 Ok(Inserted::New) => self.handle_from_log(sealed, *seq, received_at_ms),
                 Ok(Inserted::Known) => self.note_number(name, sealed, *seq),
-                Err(AppendError::Gap { .. }) => {} // what is before it comes with the next fetch
+                Err(AppendError::Gap { .. }) => {} // what is before it comes with the next fetch, or never
                 Err(AppendError::Fork) => tracing::warn!(%name, seq, "the log contradicts a chain held here"),
             }
         }
-        self.note_cursor(name, before, first_new).await
+        self.note_cursor(name, before, seqs.first().copied()).await
     }
 
     fn handle_from_log(&mut self, sealed: &Sealed, seq: u64, received_at_ms: u64) {
@@ -292,5 +308,20 @@ impl Core {
         self.node.handle_channel_lost(name, self.now_ms());
         self.forget_strangers();
         self.tell_channels();
+    }
+}
+
+/// How far numbers, ascending, go on from a cursor without a hole.
+fn contiguous(cursor: u64, seqs: &[u64]) -> u64 {
+    seqs.iter().fold(cursor, |end, seq| if *seq == end.saturating_add(1) { *seq } else { end })
+}
+
+/// Whether an envelope of the log can never be held: it contradicts what is, or what goes before it in its chain was
+/// not to be had although all of the log before it was seen.
+fn is_lost(result: &Result<Inserted, AppendError>, all_before_seen: bool) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(AppendError::Fork) => true,
+        Err(AppendError::Gap { .. }) => all_before_seen,
     }
 }

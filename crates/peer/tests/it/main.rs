@@ -5,5 +5,6 @@ mod api;
 mod direct;
 mod hostile;
 mod nonsense;
+mod refused;
 mod stage;
 mod tracked;

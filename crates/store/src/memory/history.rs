@@ -32,6 +32,23 @@ struct Channel {
     /// Index = n - 1.
     chains: BTreeMap<DeviceId, Vec<EnvelopeId>>,
     cursor: u64,
+    /// Numbers above the cursor that are seen and not held.
+    passed: BTreeSet<u64>,
+}
+
+impl Channel {
+    fn move_cursor(&mut self) {
+        loop {
+            let next = self.cursor + 1;
+            let key = OrderKey::Logged(next);
+            let mut held = self.order.range((key, EnvelopeId([0; 32]))..=(key, EnvelopeId([255; 32])));
+            if held.next().is_none() && !self.passed.contains(&next) {
+                return;
+            }
+            self.passed.remove(&next);
+            self.cursor = next;
+        }
+    }
 }
 
 impl MemoryHistory {
@@ -86,13 +103,13 @@ impl Contents {
             entry.seq = Some(*seq);
             channel.order.insert((entry.order_key(), *id));
         }
-        let held = |order: &BTreeSet<(OrderKey, EnvelopeId)>, seq| {
-            let key = OrderKey::Logged(seq);
-            order.range((key, EnvelopeId([0; 32]))..=(key, EnvelopeId([255; 32]))).next().is_some()
-        };
-        while held(&channel.order, channel.cursor + 1) {
-            channel.cursor += 1;
-        }
+        channel.move_cursor();
+    }
+
+    fn pass_over(&mut self, name: &ChannelName, seqs: &[u64]) {
+        let channel = self.channels.entry(name.clone()).or_default();
+        channel.passed.extend(seqs.iter().filter(|seq| **seq > channel.cursor));
+        channel.move_cursor();
     }
 }
 
@@ -112,6 +129,11 @@ impl History for MemoryHistory {
         numbers: Vec<(EnvelopeId, u64)>,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.contents().sequence(channel, &numbers);
+        ready(())
+    }
+
+    fn pass_over(&self, channel: &ChannelName, seqs: Vec<u64>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.contents().pass_over(channel, &seqs);
         ready(())
     }
 
@@ -183,7 +205,9 @@ impl History for MemoryHistory {
     }
 
     fn channels(&self) -> BoxFuture<'_, Result<Vec<ChannelName>, StoreError>> {
-        ready(self.contents().channels.keys().cloned().collect())
+        let contents = self.contents();
+        let holding = contents.channels.iter().filter(|(_, channel)| !channel.chains.is_empty());
+        ready(holding.map(|(name, _)| name.clone()).collect())
     }
 
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {

@@ -67,15 +67,40 @@ pub(super) fn sequence(
     for (id, seq) in numbers {
         number.execute(params![id.as_bytes(), channel, value::int(*seq)])?;
     }
-    let mut held = connection.prepare_cached("SELECT 1 FROM entry WHERE channel = ?1 AND seq = ?2")?;
+    move_cursor(connection, name, channel)
+}
+
+/// Notes numbers that are seen and not held, and moves the cursor over what has become contiguous.
+pub(super) fn pass_over(connection: &Connection, name: &ChannelName, seqs: &[u64]) -> rusqlite::Result<()> {
+    let channel = match channel(connection, name)? {
+        Some(found) => found,
+        None => make_channel(connection, name)?,
+    };
+    let before = cursor(connection, name)?;
+    let mut pass = connection.prepare_cached("INSERT OR IGNORE INTO passed (channel, seq) VALUES (?1, ?2)")?;
+    for seq in seqs.iter().filter(|seq| **seq > before) {
+        pass.execute([channel, value::int(*seq)])?;
+    }
+    move_cursor(connection, name, channel)
+}
+
+/// Moves the cursor to the first hole. The numbers that it has crossed need no rows in `passed` any more.
+fn move_cursor(connection: &Connection, name: &ChannelName, channel: i64) -> rusqlite::Result<()> {
+    let mut seen = connection.prepare_cached(
+        "SELECT 1 FROM entry WHERE channel = ?1 AND seq = ?2
+         UNION ALL SELECT 1 FROM passed WHERE channel = ?1 AND seq = ?2",
+    )?;
     let before = cursor(connection, name)?;
     let mut cursor = before;
-    while held.exists(params![channel, value::int(cursor + 1)])? {
+    while seen.exists(params![channel, value::int(cursor + 1)])? {
         cursor += 1;
     }
     if cursor > before {
         connection
             .prepare_cached("UPDATE channel SET cursor = ?2 WHERE id = ?1")?
+            .execute([channel, value::int(cursor)])?;
+        connection
+            .prepare_cached("DELETE FROM passed WHERE channel = ?1 AND seq <= ?2")?
             .execute([channel, value::int(cursor)])?;
     }
     Ok(())
@@ -232,7 +257,9 @@ pub(super) fn unsequenced(
 
 pub(super) fn channels(connection: &Connection) -> rusqlite::Result<Vec<ChannelName>> {
     connection
-        .prepare_cached("SELECT name FROM channel ORDER BY name")?
+        .prepare_cached(
+            "SELECT name FROM channel WHERE EXISTS (SELECT 1 FROM head WHERE head.channel = channel.id) ORDER BY name",
+        )?
         .query_map([], |row| value::channel_name(row, 0))?
         .collect()
 }

@@ -48,6 +48,11 @@ impl History for SqliteHistory {
         Box::pin(self.database.write(move |connection| entries::sequence(connection, &channel, &numbers), |()| ()))
     }
 
+    fn pass_over(&self, channel: &ChannelName, seqs: Vec<u64>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let channel = channel.clone();
+        Box::pin(self.database.write(move |connection| entries::pass_over(connection, &channel, &seqs), |()| ()))
+    }
+
     fn cursor(&self, channel: &ChannelName) -> BoxFuture<'_, Result<u64, StoreError>> {
         let channel = channel.clone();
         Box::pin(self.database.read(move |connection| entries::cursor(connection, &channel)))

@@ -66,7 +66,8 @@ pub(crate) const STORE: Schema = Schema {
 pub(crate) const HISTORY: Schema = Schema {
     kind: "history",
     application_id: i64::from_be_bytes(*b"\0\0\0\0WpHi"),
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE channel (
             id INTEGER PRIMARY KEY,
             name TEXT NOT NULL UNIQUE,
@@ -108,7 +109,15 @@ pub(crate) const HISTORY: Schema = Schema {
             value BLOB NOT NULL,
             version INTEGER NOT NULL
         ) WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE TABLE passed (
+            channel INTEGER NOT NULL REFERENCES channel (id),
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (channel, seq)
+        ) WITHOUT ROWID;
+    ",
+    ],
 };
 
 /// Refuses a file that is not of this kind: another program's, or one of ours with another job.

@@ -23,6 +23,9 @@ contract!(
     the_first_arrival_counts,
     the_chain_rule_holds,
     the_cursor_stops_at_the_first_hole,
+    the_cursor_crosses_what_is_passed_over,
+    a_number_that_was_passed_over_can_still_be_given,
+    passing_over_makes_no_channel,
     numbers_are_never_taken_back,
     the_timeline_shows_numbered_entries_before_pending_ones,
     the_timeline_pages_backwards,
@@ -93,6 +96,51 @@ async fn the_cursor_stops_at_the_first_hole(history: &dyn History) {
     }
     let elsewhere = Chain::new(1, "random");
     assert_eq!(history.cursor(elsewhere.channel()).await.unwrap(), 0);
+}
+
+async fn the_cursor_crosses_what_is_passed_over(history: &dyn History) {
+    let mut alice = Chain::new(1, "general");
+    let chain = alice.say_many(3);
+    insert_all(history, &chain.iter().collect::<Vec<_>>()).await;
+    let channel = alice.channel();
+    history.pass_over(channel, vec![4, 2, 7]).await.unwrap();
+    assert_eq!(history.cursor(channel).await.unwrap(), 0);
+    history.sequence(channel, vec![(chain[0].id(), 1)]).await.unwrap();
+    assert_eq!(history.cursor(channel).await.unwrap(), 2);
+    history.sequence(channel, vec![(chain[1].id(), 3), (chain[2].id(), 6)]).await.unwrap();
+    assert_eq!(history.cursor(channel).await.unwrap(), 4);
+    history.pass_over(channel, vec![1, 4, 5, 5]).await.unwrap();
+    assert_eq!(history.cursor(channel).await.unwrap(), 7);
+    let elsewhere = Chain::new(1, "random");
+    assert_eq!(history.cursor(elsewhere.channel()).await.unwrap(), 0);
+    let expected = [1, 3, 6].map(OrderKey::Logged);
+    assert_eq!(keys(&history.timeline(channel, None, 10).await.unwrap()), expected);
+}
+
+async fn a_number_that_was_passed_over_can_still_be_given(history: &dyn History) {
+    let mut alice = Chain::new(1, "general");
+    let chain = alice.say_many(2);
+    insert_all(history, &chain.iter().collect::<Vec<_>>()).await;
+    let channel = alice.channel();
+    history.pass_over(channel, vec![1, 3]).await.unwrap();
+    history.sequence(channel, vec![(chain[0].id(), 1), (chain[1].id(), 3)]).await.unwrap();
+    assert_eq!(keys(&history.timeline(channel, None, 10).await.unwrap()), [1, 3].map(OrderKey::Logged));
+    assert!(history.unsequenced(channel, None, 10).await.unwrap().is_empty());
+    assert_eq!(history.cursor(channel).await.unwrap(), 1);
+    history.pass_over(channel, vec![2]).await.unwrap();
+    assert_eq!(history.cursor(channel).await.unwrap(), 3);
+}
+
+async fn passing_over_makes_no_channel(history: &dyn History) {
+    let mut alice = Chain::new(1, "general");
+    history.pass_over(alice.channel(), vec![1, 2]).await.unwrap();
+    assert_eq!(history.cursor(alice.channel()).await.unwrap(), 2);
+    assert!(history.channels().await.unwrap().is_empty(), "nothing is held");
+    let a = alice.say("a");
+    insert_all(history, &[&a]).await;
+    assert_eq!(history.channels().await.unwrap(), [alice.channel().clone()]);
+    history.sequence(alice.channel(), vec![(a.id(), 3)]).await.unwrap();
+    assert_eq!(history.cursor(alice.channel()).await.unwrap(), 3);
 }
 
 async fn numbers_are_never_taken_back(history: &dyn History) {

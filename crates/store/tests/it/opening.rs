@@ -131,6 +131,33 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_history_of_schema_1_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut alice = Chain::new(1, "general");
+    let history = SqliteHistory::open(directory.path()).unwrap();
+    let said = alice.say_many(3);
+    let arrival = |sealed| chat::Arrival { sealed, path: chat::Path::Own, received_at_ms: 0 };
+    history.insert(said.iter().cloned().map(arrival).collect()).await.unwrap();
+    history.sequence(alice.channel(), vec![(said[0].id(), 1), (said[1].id(), 3)]).await.unwrap();
+    drop(history);
+    let raw = Connection::open(directory.path().join("history.db")).unwrap();
+    raw.execute_batch("DROP TABLE passed; PRAGMA user_version = 1").unwrap(); // what version 1 made
+    drop(raw);
+    let history = SqliteHistory::open(directory.path()).unwrap();
+    assert_eq!(history.cursor(alice.channel()).await.unwrap(), 1);
+    history.pass_over(alice.channel(), vec![2, 5]).await.unwrap();
+    assert_eq!(history.cursor(alice.channel()).await.unwrap(), 3);
+    drop(history);
+    let history = SqliteHistory::open(directory.path()).unwrap();
+    history.sequence(alice.channel(), vec![(said[2].id(), 4)]).await.unwrap();
+    assert_eq!(history.cursor(alice.channel()).await.unwrap(), 5, "what was passed over is kept on disk");
+    let raw = Connection::open(directory.path().join("history.db")).unwrap();
+    let rows: i64 = raw.query_row("SELECT count(*) FROM passed", [], |row| row.get(0)).unwrap();
+    let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!((rows, version), (0, 2), "numbers that the cursor has crossed take no space");
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
