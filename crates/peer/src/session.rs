@@ -17,7 +17,7 @@ use crate::backoff::{Backoff, dice};
 use crate::event::Event;
 use crate::settings::Pace;
 use crate::sse;
-use crate::tracker::{Tracker, TrackerError, is_final};
+use crate::tracker::{Tracker, TrackerError, UNAUTHORIZED, is_final};
 use crate::wire::{ChannelEvent, PeerEntry, Registration, RelayEvent, is_dialable};
 
 /// The setting that holds the key of the tracker met first.
@@ -62,7 +62,9 @@ impl Session {
         loop {
             let Err(error) = self.follow(&mut progress).await;
             let event = match error {
-                Failure::Registration(TrackerError::Refused { status, detail }) if is_final(status) => {
+                Failure::Registration(TrackerError::Refused { status, detail })
+                    if is_final(status) || status == UNAUTHORIZED =>
+                {
                     Event::Refused { detail }
                 }
                 Failure::Registration(error) | Failure::Later(error) => Event::Offline { detail: error.to_string() },

@@ -34,6 +34,9 @@ const RELAY_PROTOCOL: &str = "weaprous-relay/1";
 /// Longest detail of an error repeated to a person, in characters.
 const DETAIL_CHARS_MAX: usize = 200;
 
+/// The status of a request whose session is over; at the registration, of one without the right key or password.
+pub(crate) const UNAUTHORIZED: u16 = 401;
+
 /// Why the tracker did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrackerError {
@@ -53,9 +56,10 @@ pub(crate) enum TrackerError {
     Nonsense(String),
 }
 
-/// Whether a status says that the same request will be refused again.
+/// Whether a status says that the same request will be refused again. An expired session is not that: the next renewal
+/// of the presence notices it too, and registers again.
 pub(crate) fn is_final(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 408 | 429)
+    (400..500).contains(&status) && !matches!(status, UNAUTHORIZED | 408 | 429)
 }
 
 /// The tracker as seen from here.
@@ -300,6 +304,13 @@ fn percent(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expired_session_is_no_last_word() {
+        let last_words: Vec<u16> = (100..600).filter(|status| is_final(*status)).collect();
+        let expected: Vec<u16> = (400..500).filter(|status| ![401, 408, 429].contains(status)).collect();
+        assert_eq!(last_words, expected);
+    }
 
     #[test]
     fn names_fit_into_urls() {
