@@ -151,6 +151,11 @@ impl Channel {
         news
     }
 
+    /// Whether the roster has a device as one of a user's.
+    pub(crate) fn is_device_of(&self, device: &DeviceId, user: &UserName) -> bool {
+        self.roster.as_ref().and_then(|roster| roster.roster().allows(device)).is_some_and(|of| of == user)
+    }
+
     /// Whether the roster has a device.
     pub(crate) fn has_member(&self, device: &DeviceId) -> bool {
         self.roster.as_ref().is_some_and(|roster| roster.roster().allows(device).is_some())

@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use chat::client::{Command, Message, Notice};
-use chat::{ChannelName, DeviceId, DeviceKey, Entry, History, Path, TrackerId, UserName};
+use chat::{ChannelName, DeliveryState, DeviceId, DeviceKey, Entry, History, Path, TrackerId, UserName};
 use p2p::{LinkId, Node};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -265,7 +265,7 @@ impl Core {
             path: entry.path,
             hosted: channel.is_some_and(|channel| channel.is_hosted(&envelope.device)),
             mine: envelope.author == self.user,
-            state: entry.state(),
+            state: DeliveryState::of(entry.seq, &self.others_devices(&envelope.channel, &entry.holders)),
         }
     }
 }

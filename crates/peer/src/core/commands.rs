@@ -2,8 +2,8 @@
 
 use chat::client::{Command, Notice};
 use chat::{
-    Arrival, Body, ChannelName, DeliveryState, Draft, Envelope, Inserted, OrderKey, Path, Sealed, TEXT_BYTES_MAX,
-    Visibility,
+    Arrival, Body, ChannelName, DeliveryState, DeviceId, Draft, Envelope, Inserted, OrderKey, Path, Sealed,
+    TEXT_BYTES_MAX, Visibility,
 };
 
 use super::startup::READ_MARKS;
@@ -279,11 +279,18 @@ impl Core {
         }
     }
 
+    /// The devices that are not this user's own: only what reached somebody else counts as delivered.
+    pub(super) fn others_devices(&self, name: &ChannelName, devices: &[DeviceId]) -> Vec<DeviceId> {
+        let channel = self.channels.get(name);
+        let is_mine = |device: &DeviceId| channel.is_some_and(|channel| channel.is_device_of(device, &self.user));
+        devices.iter().filter(|device| !is_mine(device)).copied().collect()
+    }
+
     /// Tells that an own message has come further.
     pub(super) fn tell_state(&mut self, name: &ChannelName, id: chat::EnvelopeId) {
-        let Some(own) = self.channels.get_mut(name).and_then(|channel| channel.own_mut(&id)) else { return };
+        let Some(own) = self.channels.get_mut(name).and_then(|channel| channel.own_mut(&id)).cloned() else { return };
         let key = OrderKey::new(own.seq, own.lamport, id);
-        let state = DeliveryState::of(own.seq, &own.holders);
+        let state = DeliveryState::of(own.seq, &self.others_devices(name, &own.holders));
         self.tell(Notice::State { channel: name.clone(), id, key, state });
     }
 }

@@ -92,8 +92,10 @@ impl Core {
     async fn note_acknowledged(&mut self, name: &ChannelName, n: u64, by: DeviceId) -> Result<(), StoreError> {
         self.history.acknowledge(name, &self.device, n, by).await?;
         let delivered = self.channels.get_mut(name).map(|channel| channel.handle_acknowledged(n, by));
-        for id in delivered.unwrap_or_default() {
-            self.tell_state(name, id);
+        if !self.channels.get(name).is_some_and(|channel| channel.is_device_of(&by, &self.user)) {
+            for id in delivered.unwrap_or_default() {
+                self.tell_state(name, id);
+            }
         }
         if self.all_linked_have_all(name) {
             self.want_sync_after(name, 0);

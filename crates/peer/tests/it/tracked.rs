@@ -245,6 +245,20 @@ async fn until_held(actor: &Actor, peer: &mut Running, log: &[String]) {
     }
 }
 
+/// Waits until an actor's history says that a device holds something.
+async fn until_holder(actor: &Actor, peer: &mut Running, device: chat::DeviceId) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let entries = actor.history.timeline(&channel("general"), None, 100).await.unwrap();
+        if entries.iter().any(|entry| entry.holders.contains(&device)) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{entries:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await; // the deadline above decides, not this pause
+        peer.command(Command::Peers).await;
+    }
+}
+
 /// Waits until a peer knows that somebody listens at an address.
 async fn knows_address(peer: &mut Running, address: SocketAddr) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
@@ -533,8 +547,7 @@ async fn a_device_that_lost_its_history_goes_on_from_what_it_said_before() {
     a.end().unwrap();
     let alice = without_history(alice);
     let mut a = tracker.run(&alice).await;
-    in_general(&mut a).await;
-    a.say("after").await;
+    a.say("after").await; // before the channel is known, so that it goes out as soon as that is possible
     assert_eq!(tracker.log_of("general", 2).await, ["before", "after"]);
     assert!(a.hears("before").await.mine);
     tracker.kill().await;
@@ -602,4 +615,16 @@ async fn a_user_has_several_devices_by_password_and_they_hear_each_other() {
     p.say("from the phone").await;
     assert!(!b.hears("from the phone").await.mine);
     b.hears("from the desk").await;
+    d.delivers("from the desk", bob.device).await;
+    until_holder(&desk, &mut d, phone.device).await;
+    d.command(Command::Older { channel: channel("general"), before: None }).await;
+    d.find(|notice| matches!(notice, Notice::History { .. }).then_some(())).await;
+    let told = d.seen.iter().flat_map(|notice| match notice {
+        Notice::State { state, .. } => vec![state],
+        Notice::History { entries, .. } => entries.iter().map(|message| &message.state).collect(),
+        _ => Vec::new(),
+    });
+    let delivered = told.filter(|state| matches!(state, DeliveryState::Delivered { .. }));
+    let only_to_bob = DeliveryState::Delivered { devices: vec![bob.device] };
+    assert!(delivered.clone().count() >= 2 && delivered.clone().all(|state| *state == only_to_bob), "{:?}", d.seen);
 }
