@@ -181,7 +181,11 @@ function drawPlaceholder(chat) {
   if (placeholder.dataset['sign'] === sign) return;
   placeholder.dataset['sign'] = sign;
   if (entry !== null) {
-    const join = h('button', { type: 'button', class: 'primary', onclick: () => attempt(() => chat.join(entry.name)) }, `Join #${entry.label}`);
+    const comeIn = async () => {
+      await chat.join(entry.name);
+      requestAnimationFrame(() => composer.focusField()); // once the redraw has let the field be written in
+    };
+    const join = h('button', { type: 'button', class: 'primary', onclick: () => attempt(comeIn) }, `Join #${entry.label}`);
     fill(placeholder, h('p', {}, `You are not in #${entry.label} yet.`), join);
   } else if (chat.open !== null) {
     const name = chat.open;

@@ -37,7 +37,7 @@ test('everything from sign-up to a sent message works by keyboard', async () => 
   await tabTo(page, 'Join #general');
   await page.keyboard.press('Enter');
   await field(page).waitFor();
-  await tabTo(page, 'Message to #general');
+  await page.locator('textarea:focus').waitFor(); // whoever has joined can write at once
   await page.keyboard.type('typed blind');
   await page.keyboard.press('Enter');
   await message(page, 'typed blind').waitFor();

@@ -1,7 +1,7 @@
 //! What one terminal client writes reaches the others directly.
 
-use crate::support::http::get;
-use crate::support::{Tracker, chat};
+use crate::support::http::{Caller, get};
+use crate::support::{Tracker, Up, chat};
 
 #[test]
 fn a_line_of_alices_reaches_bob_and_carol_without_a_relay() {
@@ -52,4 +52,19 @@ fn a_private_word_reaches_the_one_it_is_for() {
     alice.process.type_line("for all");
     carol.sees("general", "alice", "for all");
     assert!(!carol.process.lines().iter().any(|line| line.contains("only for you")), "carol saw a private word");
+}
+
+#[test]
+fn terminals_take_the_proxys_address_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path());
+    let url = format!("http://{}", up.proxy);
+    let mut alice = chat("Alice", &url, folder.path(), &[]);
+    let mut bob = chat("Bob", &url, folder.path(), &[]);
+    alice.linked_to("bob");
+    alice.process.type_line("hello through the proxy");
+    bob.sees("general", "alice", "hello through the proxy");
+    let reader = Caller::claim(up.proxy, "reader");
+    reader.join("general");
+    assert!(reader.log("general").iter().any(|(_, author, _)| author == "alice"));
 }
