@@ -125,6 +125,9 @@ pub(crate) struct Chat {
     /// Lines instead of the full screen (chosen by itself in a pipe)
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Offers the local API (/connect-peer, /broadcast-peer, /send-peer) on this port of this machine; off by default
+    #[arg(long, value_name = "PORT")]
+    pub(crate) api_port: Option<u16>,
     /// With --plain: stay and listen after the end of the input
     #[arg(long)]
     pub(crate) listen: bool,

@@ -89,6 +89,7 @@ fn settings(args: &Chat, folder: &Path) -> Result<Settings, Failure> {
     settings.tracker = Some(tracker);
     settings.channel = args.channel.clone();
     settings.password = password(args)?;
+    settings.api = args.api_port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     Ok(settings)
 }
 

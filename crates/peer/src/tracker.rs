@@ -91,7 +91,13 @@ impl Tracker {
 
     /// Asks for something to sign.
     pub(crate) async fn challenge(&self) -> Result<Challenge, TrackerError> {
-        self.get("/api/v1/challenge").await
+        match self.get("/api/v1/challenge").await {
+            Err(TrackerError::Refused { status: 404, .. }) => Err(TrackerError::Refused {
+                status: 404,
+                detail: format!("what answers at {} is not a tracker", self.url),
+            }),
+            answer => answer,
+        }
     }
 
     /// Registers this device; later calls carry the token that comes back.

@@ -221,6 +221,16 @@ fn wrong_arguments_are_explained() {
 }
 
 #[test]
+fn a_server_that_is_no_tracker_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path());
+    let backend = format!("http://{}", up.backend);
+    let mut alice = crate::support::chat("Alice", &backend, folder.path(), &[]);
+    alice.process.wait_for_text("is not a tracker");
+    assert_eq!(alice.process.end().0.code(), Some(1));
+}
+
+#[test]
 fn demo_refuses_the_network_and_its_data_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     drop(Up::start(folder.path()));

@@ -1,7 +1,8 @@
 //! What one terminal client writes reaches the others directly.
 
-use crate::support::http::{Caller, get};
-use crate::support::{Tracker, Up, chat};
+use crate::support::http::{Caller, get, request};
+use crate::support::{Tracker, Up, chat, chat_folder};
+use std::path::Path;
 
 #[test]
 fn a_line_of_alices_reaches_bob_and_carol_without_a_relay() {
@@ -67,4 +68,26 @@ fn terminals_take_the_proxys_address_as_well() {
     let reader = Caller::claim(up.proxy, "reader");
     reader.join("general");
     assert!(reader.log("general").iter().any(|(_, author, _)| author == "alice"));
+}
+
+#[test]
+fn a_program_speaks_through_the_local_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = Tracker::start(folder.path(), 0);
+    let url = format!("http://{}", tracker.addr);
+    let mut alice = chat("Alice", &url, folder.path(), &["--api-port", "0"]);
+    let mut bob = chat("Bob", &url, folder.path(), &[]);
+    alice.linked_to("bob");
+
+    let file = Path::new(&chat_folder(folder.path(), "Alice")).join("local-api");
+    let told = std::fs::read_to_string(file).unwrap();
+    let (address, token) = told.trim().split_once('\n').expect("the file has an address and a token");
+    let address = address.trim_start_matches("http://").parse().expect("the first line is an address");
+    let body = r#"{"message":"said by a program"}"#;
+    let authorization = format!("Bearer {token}");
+    let fields = [("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
+    assert_eq!(request(address, "POST", "/broadcast-peer", &fields[..1], body).status, 401, "not without the token");
+    let response = request(address, "POST", "/broadcast-peer", &fields, body);
+    assert!((200..300).contains(&response.status), "{}", response.text());
+    bob.sees("general", "alice", "said by a program");
 }

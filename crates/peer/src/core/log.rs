@@ -266,12 +266,16 @@ impl Core {
         outcome: Outcome,
         reply: oneshot::Sender<()>,
     ) {
+        let mut settled = outcome != Outcome::Unknown;
         if let Outcome::Accepted(seq) = outcome
             && let Err(error) = self.take_own_change(name, sealed, seq).await
         {
+            // it stays unresolved, so that the next envelope cannot take its number: it is handed over again, which
+            // does no harm, and stored then
+            settled = false;
             self.trouble(format!("{name}: a change could not be stored: {error}"), "check the disk");
         }
-        if outcome != Outcome::Unknown {
+        if settled {
             if let Some(channel) = self.channels.get_mut(name) {
                 channel.unresolved = None;
             }
