@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use crate::membership::Intent;
 use chat::client::ChannelSummary;
 use chat::{ChannelName, DeviceId, EnvelopeId, Head, OrderKey, Sealed, SignedRoster, UserName, Visibility};
+use serde::{Deserialize, Serialize};
 
 /// Texts that wait for a channel to be ready.
 pub(crate) const WAITING_MAX: usize = 1000;
@@ -44,8 +45,8 @@ pub(crate) struct Channel {
     pub(crate) unresolved: Option<Sealed>,
     /// What else the user wants of who is in it, one after the other.
     pub(crate) intents: VecDeque<Intent>,
-    /// What the user said meanwhile.
-    pub(crate) waiting: VecDeque<String>,
+    /// What the user said meanwhile. It is on disk, too, until its envelopes are.
+    pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) unread: u64,
     /// Up to where the user has read.
     pub(crate) read: Option<OrderKey>,
@@ -78,6 +79,14 @@ pub(crate) struct Own {
     pub(crate) lamport: u64,
     pub(crate) seq: Option<u64>,
     pub(crate) holders: Vec<DeviceId>,
+}
+
+/// Something said before its channel was ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    /// When it was said; with the text it tells whether an envelope says it already.
+    pub(crate) said_at_ms: u64,
+    pub(crate) text: String,
 }
 
 impl Channel {

@@ -190,7 +190,6 @@ impl Core {
         self.links.clear(); // the tasks write what waits, then close
         let farewell = async { while self.link_tasks.join_next().await.is_some() {} };
         let _ = timeout(STOP_TIMEOUT, farewell).await;
-        self.keep_waiting().await;
         let goodbye = async {
             if let Some(context) = self.context.as_ref().filter(|context| context.online.get()) {
                 let _ = context.tracker.leave_presence().await;

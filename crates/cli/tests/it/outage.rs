@@ -97,6 +97,30 @@ fn bob_killed_in_the_middle_of_a_burst_has_all_of_it_once() {
     assert_eq!(counts.get("the end"), Some(&1));
 }
 
+#[test]
+fn what_was_said_before_the_tracker_was_ever_there_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tracker = Tracker::start(folder.path(), 0);
+    let url = format!("http://{}", tracker.addr);
+    tracker.process.kill_9();
+    let mut alice = chat("Alice", &url, folder.path(), &[]);
+    alice.process.wait_for_text("tracker");
+    alice.process.type_line("said into the void");
+    alice.process.type_line("/peers"); // answered after what came before it was taken care of
+    alice.process.wait_for_text("nobody");
+    alice.process.kill_9();
+
+    let tracker = tracker.kill_and_restart(folder.path());
+    for _ in 0..2 {
+        let mut alice = chat("Alice", &url, folder.path(), &[]);
+        let reader = Caller::claim(tracker.addr, &format!("reader-{}", alice.listening().port()));
+        alice.process.wait_for("the channel", |line| line.contains("general"));
+        reader.join("general");
+        log_holds(&tracker, &reader, &["said into the void".to_owned()]);
+        alice.process.kill_9();
+    }
+}
+
 /// Waits until the tracker has the whole burst, so that the peers have nothing left to exchange.
 fn wait_for_all(tracker: &Tracker) {
     let reader = Caller::claim(tracker.addr, "reader");

@@ -8,11 +8,12 @@ use chat::{
 
 use super::startup::READ_MARKS;
 use super::{Core, unix_ms};
-use crate::channel::{Channel, INTENTS_MAX, Standing, WAITING_MAX};
+use crate::channel::{Channel, INTENTS_MAX, Standing, WAITING_MAX, Waiting};
 use crate::event::Event;
 use crate::membership::{self, Intent};
 use crate::settings::DEFAULT_CHANNEL;
 use crate::socket;
+use std::collections::BTreeSet;
 
 /// Messages given per answer to [`Command::Older`].
 const OLDER_MESSAGES: usize = 100;
@@ -23,24 +24,32 @@ const HEAD_START_MS: u64 = 400;
 impl Core {
     /// Carries out commands in order. Messages that follow each other are stored in one write.
     pub(super) async fn handle_commands(&mut self, commands: Vec<Command>) {
-        let mut drafts = Vec::new();
+        let (mut drafts, mut waits) = (Vec::new(), BTreeSet::new());
         for command in commands {
             match command {
-                Command::Say { channel, text } => self.say(channel, text, &mut drafts),
+                Command::Say { channel, text } => self.say(channel, text, &mut drafts, &mut waits),
                 Command::Message { user, text } => match ChannelName::direct(&self.user, &user) {
                     Ok(channel) => {
                         self.open_direct(&channel);
-                        self.say(channel, text, &mut drafts);
+                        self.say(channel, text, &mut drafts, &mut waits);
                     }
                     Err(error) => self.trouble(error.to_string(), "write to somebody else"),
                 },
                 other => {
                     self.write(std::mem::take(&mut drafts)).await;
+                    self.keep_all_waiting(std::mem::take(&mut waits)).await;
                     self.handle_command(other).await;
                 }
             }
         }
         self.write(drafts).await;
+        self.keep_all_waiting(waits).await;
+    }
+
+    async fn keep_all_waiting(&self, names: BTreeSet<ChannelName>) {
+        for name in names {
+            self.keep_waiting(&name).await;
+        }
     }
 
     async fn handle_command(&mut self, command: Command) {
@@ -65,7 +74,7 @@ impl Core {
     }
 
     /// Makes a message ready to be written, or keeps it until its channel is ready.
-    fn say(&mut self, name: ChannelName, text: String, drafts: &mut Vec<Draft>) {
+    fn say(&mut self, name: ChannelName, text: String, drafts: &mut Vec<Draft>, waits: &mut BTreeSet<ChannelName>) {
         if text.is_empty() || text.len() > TEXT_BYTES_MAX {
             return self.trouble(format!("a message has 1 to {TEXT_BYTES_MAX} bytes"), "split it");
         }
@@ -75,7 +84,8 @@ impl Core {
                 drafts.push(Draft { channel: name, author, sent_at_ms: unix_ms(), body: Body::Text { text } });
             }
             Some(channel) if channel.is_coming() && channel.waiting.len() < WAITING_MAX => {
-                channel.waiting.push_back(text);
+                channel.waiting.push_back(Waiting { said_at_ms: unix_ms(), text });
+                waits.insert(name);
             }
             Some(channel) if channel.is_coming() => {
                 self.trouble(format!("too much waits for {name} already"), "wait until the tracker is back");
@@ -167,13 +177,14 @@ impl Core {
         if texts.is_empty() {
             return;
         }
-        let draft = |text| Draft {
+        let draft = |waiting: Waiting| Draft {
             channel: name.clone(),
             author: author.clone(),
-            sent_at_ms: unix_ms(),
-            body: Body::Text { text },
+            sent_at_ms: waiting.said_at_ms,
+            body: Body::Text { text: waiting.text },
         };
         self.write(texts.into_iter().map(draft).collect()).await;
+        self.keep_waiting(name).await;
     }
 
     fn join(&mut self, name: &ChannelName) {

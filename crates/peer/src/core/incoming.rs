@@ -302,6 +302,7 @@ impl Core {
             channel.intents.retain(|intent| !matches!(intent, Intent::Change(_)));
             let lost = std::mem::take(&mut channel.waiting).len();
             if lost > 0 {
+                self.keep_waiting(name).await;
                 self.trouble(format!("{lost} messages for {name} were not sent"), "say them again in another channel");
             }
         }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Core;
-use crate::channel::{Channel, Standing};
+use crate::channel::{Channel, Standing, WAITING_MAX, Waiting};
 use crate::event::Event;
 use crate::key::HeldKey;
 use crate::link::{HANDSHAKE_TIMEOUT, Tcp, Tls};
@@ -165,10 +165,9 @@ impl Core {
                 }
             }
         }
-        for (name, texts) in self.load_setting::<ChannelName, VecDeque<String>>(WAITING).await? {
-            // taken out before it is said: said twice would be worse than not at all
-            history.put(&format!("{WAITING}{name}"), Vec::new()).await?;
-            if let Some(channel) = self.channel_mut(&name) {
+        for (name, mut texts) in self.load_setting::<ChannelName, VecDeque<Waiting>>(WAITING).await? {
+            self.leave_out_said(&name, &mut texts).await?;
+            if let Some(channel) = self.channel_mut(&name).filter(|_| !texts.is_empty()) {
                 channel.waiting = texts;
                 if !channel.is_joined() {
                     channel.standing = Standing::Wanted;
@@ -178,13 +177,32 @@ impl Core {
         self.load_read_marks().await
     }
 
-    /// Keeps for the next start what was said in channels that did not become ready.
-    pub(super) async fn keep_waiting(&mut self) {
-        for (name, channel) in self.channels.iter().filter(|(_, channel)| !channel.waiting.is_empty()) {
-            let value = serde_json::to_vec(&channel.waiting).expect("text always serialises");
-            if let Err(error) = self.history.put(&format!("{WAITING}{name}"), value).await {
-                tracing::warn!(%error, "what waited is not kept");
-            }
+    /// Takes out what was put into envelopes just before the last run ended, so that nothing is said twice.
+    async fn leave_out_said(&self, name: &ChannelName, texts: &mut VecDeque<Waiting>) -> Result<(), StoreError> {
+        let heads = self.history.heads().await?;
+        let own = heads.into_iter().find(|(channel, head)| channel == name && head.device == self.device);
+        let Some((_, head)) = own else { return Ok(()) };
+        let from_n = head.n.saturating_sub(WAITING_MAX as u64).max(1);
+        let newest = self.history.chain(name, &self.device, from_n, WAITING_MAX + 1).await?;
+        texts.retain(|waiting| {
+            !newest.iter().any(|sealed| {
+                let envelope = sealed.envelope();
+                envelope.sent_at_ms == waiting.said_at_ms && envelope.body.text() == Some(&waiting.text)
+            })
+        });
+        Ok(())
+    }
+
+    /// Keeps on disk what waits in a channel that is not ready, as it is now.
+    pub(super) async fn keep_waiting(&self, name: &ChannelName) {
+        let Some(channel) = self.channels.get(name) else { return };
+        let value = if channel.waiting.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(&channel.waiting).expect("text always serialises")
+        };
+        if let Err(error) = self.history.put(&format!("{WAITING}{name}"), value).await {
+            tracing::warn!(%error, "what waits is not kept");
         }
     }
 
