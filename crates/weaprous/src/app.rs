@@ -1,9 +1,7 @@
 //! The application: routes, state and layers, put together once and then shared by all workers.
 
 use crate::handler::{Endpoint, Erased, Handler};
-use crate::layer::{Layer, Next};
-use crate::request::Request;
-use crate::response::IntoResponse;
+use crate::layer::Layer;
 use crate::router::{self, RouteError, Router};
 use crate::service::{AppService, NotFound, Prepared};
 use crate::session::Sessions;
@@ -136,11 +134,7 @@ impl App {
     }
 
     /// Wraps everything, also 404 and 405. The first layer added is the outermost.
-    pub fn layer<F, R>(mut self, layer: F) -> Self
-    where
-        F: AsyncFn(Request, Next) -> R + Send + Sync + 'static,
-        R: IntoResponse + 'static,
-    {
+    pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Arc::new(layer));
         self
     }
@@ -250,11 +244,7 @@ impl Route {
     }
 
     /// Wraps this route alone, inside the application's layers.
-    pub fn layer<F, R>(mut self, layer: F) -> Self
-    where
-        F: AsyncFn(Request, Next) -> R + Send + Sync + 'static,
-        R: IntoResponse + 'static,
-    {
+    pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Arc::new(layer));
         self
     }

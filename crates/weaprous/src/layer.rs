@@ -1,4 +1,5 @@
-//! Layers: async functions around handlers, `async fn(Request, Next) -> impl IntoResponse`.
+//! Layers: what goes around handlers. An async function `async fn(Request, Next) -> impl IntoResponse` is one; those
+//! that carry settings are values that implement [`Layer`].
 
 use crate::app::Target;
 use crate::handler::LocalBoxFuture;
@@ -49,17 +50,60 @@ impl fmt::Debug for Next {
     }
 }
 
-/// A layer without its type.
-pub(crate) trait Layer: Send + Sync {
+/// Something around handlers: it sees the request first and the response last, and may answer by itself.
+///
+/// Every `async fn(Request, Next) -> impl IntoResponse` is a layer. A layer with settings is a type that implements
+/// this trait; `App`, `Route` and nested applications take both by `.layer(…)`.
+///
+/// ```
+/// use weaprous::{Layer, LocalBoxFuture, prelude::*};
+///
+/// struct Stamp(&'static str);
+///
+/// impl Layer for Stamp {
+///     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {
+///         Box::pin(async move { next.run(request).await.field("x-served-by", self.0) })
+///     }
+/// }
+///
+/// App::new().layer(Stamp("one"));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this is not a layer",
+    note = "a layer is an `async fn(Request, Next) -> impl IntoResponse`, or a value that implements `Layer`"
+)]
+pub trait Layer: Send + Sync + 'static {
+    /// Handles a request: usually changes it, hands it to `next`, and changes what comes back.
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response>;
 }
 
 impl<F, R> Layer for F
 where
-    F: AsyncFn(Request, Next) -> R + Send + Sync,
+    F: AsyncFn(Request, Next) -> R + Send + Sync + 'static,
     R: IntoResponse,
 {
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move { self(request, next).await.into_response() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Own;
+
+    // Compiles only as long as values and functions can both be layers.
+    impl Layer for Own {
+        fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {
+            next.run(request)
+        }
+    }
+
+    #[test]
+    fn values_and_functions_are_layers() {
+        let layers: [Box<dyn Layer>; 2] =
+            [Box::new(Own), Box::new(async |request: Request, next: Next| next.run(request).await)];
+        assert_eq!(layers.len(), 2);
     }
 }

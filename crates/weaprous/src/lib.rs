@@ -57,7 +57,7 @@ pub use engine::{self, Body, Method, Response, StatusCode, Stop};
 pub use extract::{ClientAddr, Form, FromParts, FromRequest, LastEventId, Path, Query, State};
 pub use files::{EmbeddedFile, Files};
 pub use handler::{Handler, LocalBoxFuture};
-pub use layer::Next;
+pub use layer::{Layer, Next};
 pub use pairs::PAIRS_MAX;
 pub use problem::Problem;
 pub use request::Request;
