@@ -10,7 +10,7 @@ use crate::lines::{LineFault, LineScan};
 use crate::received::{FieldSpan, ReceivedFields};
 use crate::section::{NameRule, Section, SectionLimits};
 use crate::trailers::{self, Verdict};
-use crate::{ErrorKind, Framing, Limits, Trailers};
+use crate::{ErrorKind, Framing, Limits, Step};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// The body of one message, as far as it was read.
@@ -20,14 +20,6 @@ pub(crate) struct Body {
     /// Bytes the body may still have.
     allowance: u64,
     overhead: Overhead,
-}
-
-/// What was read of a body.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    Data(Bytes),
-    Trailers(Trailers),
-    End,
 }
 
 #[derive(Debug)]
@@ -65,27 +57,27 @@ impl Body {
         input: &mut BytesMut,
         limits: &Limits,
         rule: NameRule,
-    ) -> Result<Option<Piece>, ErrorKind> {
+    ) -> Result<Option<Step>, ErrorKind> {
         loop {
             match &mut self.state {
-                State::Done => return Ok(Some(Piece::End)),
+                State::Done => return Ok(Some(Step::End)),
                 State::Length(left) => {
                     let data = take(input, left);
                     if *left == 0 {
                         self.state = State::Done;
                     }
-                    return Ok(data.map(Piece::Data));
+                    return Ok(data.map(Step::Data));
                 }
                 State::UntilClose if self.allowance == 0 && !input.is_empty() => {
                     return Err(ErrorKind::BodyTooLong);
                 }
-                State::UntilClose => return Ok(take(input, &mut self.allowance).map(Piece::Data)),
+                State::UntilClose => return Ok(take(input, &mut self.allowance).map(Step::Data)),
                 State::ChunkData(left) => {
                     let data = take(input, left);
                     if *left == 0 {
                         self.state = State::ChunkEnd;
                     }
-                    return Ok(data.map(Piece::Data));
+                    return Ok(data.map(Step::Data));
                 }
                 State::ChunkEnd => {
                     if !chunk_end(input)? {
@@ -137,7 +129,7 @@ impl Body {
         Ok(true)
     }
 
-    fn trailers(&mut self, input: &mut BytesMut, limits: &Limits, rule: NameRule) -> Result<Option<Piece>, ErrorKind> {
+    fn trailers(&mut self, input: &mut BytesMut, limits: &Limits, rule: NameRule) -> Result<Option<Step>, ErrorKind> {
         let State::Trailers(section) = &mut self.state else {
             return Ok(None);
         };
@@ -150,9 +142,9 @@ impl Body {
         spans.retain(|span| trailers::judge(span.name(&bytes)) == Verdict::Keep);
         self.state = State::Done;
         if spans.is_empty() {
-            return Ok(Some(Piece::End));
+            return Ok(Some(Step::End));
         }
-        Ok(Some(Piece::Trailers(ReceivedFields::new(bytes.freeze(), spans))))
+        Ok(Some(Step::Trailers(Box::new(ReceivedFields::new(bytes.freeze(), spans)))))
     }
 
     fn spend(&mut self, bytes: u64) -> Result<(), ErrorKind> {

@@ -7,9 +7,10 @@
 //!    └ wrong bytes anywhere   ▶ Failed
 //! ```
 
-use crate::body::{Body, Piece};
+use crate::body::Body;
 use crate::framing::Facts;
-use crate::received::ReceivedFields;
+use crate::lines::{LineFault, LineScan};
+use crate::received::{FieldSpan, ReceivedFields};
 use crate::section::{NameRule, Section, SectionLimits};
 use crate::start_line::{self, RequestLine, StatusLine};
 use crate::{ErrorKind, Limits, Method, ParseError, RequestHead, ResponseHead, Trailers};
@@ -41,6 +42,20 @@ pub enum Event<Head> {
     End,
 }
 
+/// The same as [`Event`] for a caller that keeps the head in a place of its own: nothing large is
+/// moved.
+#[derive(Debug)]
+pub enum Step {
+    /// A head is in the caller's slot.
+    Head,
+    /// Some bytes of the body, never empty.
+    Data(Bytes),
+    /// Fields after the last chunk.
+    Trailers(Box<Trailers>),
+    /// The message is complete.
+    End,
+}
+
 /// Reads requests: the server role.
 ///
 /// Events of the next pipelined request follow those of the first without a pause. A caller that
@@ -50,7 +65,7 @@ pub enum Event<Head> {
 pub struct RequestDecoder {
     limits: Limits,
     state: State,
-    head: PartialHead<RequestLine>,
+    partial: Option<Box<PartialHead<RequestLine>>>,
     leading_lines: u8,
     keep_alive: bool,
 }
@@ -60,7 +75,7 @@ pub struct RequestDecoder {
 pub struct ResponseDecoder {
     limits: Limits,
     state: State,
-    head: PartialHead<StatusLine>,
+    partial: Option<Box<PartialHead<StatusLine>>>,
     /// Methods of the requests whose final response has not ended, oldest first.
     expected: SmallVec<[Method; EXPECTED_INLINE]>,
     interim: u8,
@@ -78,7 +93,8 @@ enum State {
     Failed(ParseError),
 }
 
-/// A head as far as it was read; `Line` is its first line.
+/// A head as far as it was read; `Line` is its first line. A head that comes whole is never one for longer than a
+/// call; only what comes in parts is kept.
 #[derive(Debug)]
 struct PartialHead<Line> {
     line: Option<Line>,
@@ -89,7 +105,7 @@ struct PartialHead<Line> {
 impl RequestDecoder {
     /// Starts before the first request of a connection.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Head, head: PartialHead::default(), leading_lines: 0, keep_alive: true }
+        Self { limits, state: State::Head, partial: None, leading_lines: 0, keep_alive: true }
     }
 
     /// Takes the next event from the front of `input`; `None` means that more bytes are needed.
@@ -99,16 +115,30 @@ impl RequestDecoder {
     /// # Errors
     /// The bytes are no request. The same error is returned ever after; `input` keeps the rest.
     pub fn poll(&mut self, input: &mut BytesMut) -> Result<Option<Event<RequestHead>>, ParseError> {
-        let event = match &mut self.state {
-            State::Head => self.poll_head(input),
-            State::Body(body) => body.poll(input, &self.limits, NameRule::Strict).map(|piece| piece.map(Event::from)),
+        let mut head = None;
+        Ok(self.poll_into(input, &mut head)?.map(|step| step.with_head(head)))
+    }
+
+    /// Takes the next event from the front of `input`, and puts a head into `head`, where it is built: the way for
+    /// those who are in a hurry. After [`Step::Head`] the slot is filled; after an error what it holds means nothing.
+    ///
+    /// # Errors
+    /// As [`RequestDecoder::poll`].
+    pub fn poll_into(
+        &mut self,
+        input: &mut BytesMut,
+        head: &mut Option<RequestHead>,
+    ) -> Result<Option<Step>, ParseError> {
+        let step = match &mut self.state {
+            State::Head => self.poll_head(input, head),
+            State::Body(body) => body.poll(input, &self.limits, NameRule::Strict),
             State::Closed | State::Switched => Ok(None),
             State::Failed(error) => return Err(*error),
         };
-        if let Ok(Some(Event::End)) = event {
+        if let Ok(Some(Step::End)) = step {
             self.state = if self.keep_alive { State::Head } else { State::Closed };
         }
-        event.map_err(|kind| self.fail(kind))
+        step.map_err(|kind| self.fail(kind))
     }
 
     /// Says that no bytes follow those polled so far. Call it when `poll` has returned `None`.
@@ -119,7 +149,7 @@ impl RequestDecoder {
         let ended = match &mut self.state {
             State::Failed(error) => return Err(*error),
             State::Body(body) => body.handle_eof().map(|()| Some(Event::End)),
-            State::Head if !self.head.is_fresh() => Err(ErrorKind::Incomplete),
+            State::Head if self.partial.is_some() => Err(ErrorKind::Incomplete),
             State::Head | State::Closed | State::Switched => Ok(None),
         };
         if ended.is_ok() {
@@ -130,7 +160,7 @@ impl RequestDecoder {
 
     /// Whether the decoder stands between two requests and has seen no byte of the next.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head) && self.head.is_fresh()
+        matches!(self.state, State::Head) && self.partial.is_none()
     }
 
     /// Whether a head has been taken whose `End` has not.
@@ -138,37 +168,27 @@ impl RequestDecoder {
         matches!(self.state, State::Body(_))
     }
 
-    fn poll_head(&mut self, input: &mut BytesMut) -> Result<Option<Event<RequestHead>>, ErrorKind> {
-        if self.head.line.is_none() && !self.read_line(input)? {
-            return Ok(None);
+    fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<Option<Step>, ErrorKind> {
+        let mut head = match self.partial.take() {
+            Some(partial) => *partial,
+            None if self.skip_leading_lines(input)? => PartialHead::default(),
+            None => return Ok(None),
+        };
+        if head.line.is_none() {
+            head.line = request_line(&mut head.section.lines, input, &self.limits)?;
         }
-        let Some((line, facts, fields)) = self.head.read(input, &self.limits, NameRule::Strict, Facts::note_request)?
-        else {
+        let complete = head.read_fields(input, &self.limits, NameRule::Strict, Facts::note_request)?;
+        let (true, Some(line)) = (complete, &head.line) else {
+            self.partial = Some(Box::new(head));
             return Ok(None);
         };
-        let head = RequestHead::new(line, &facts, fields)?;
+        let verdict = RequestHead::judge(line, &head.facts)?;
         self.leading_lines = 0;
-        self.keep_alive = head.keep_alive();
-        self.state = State::Body(Body::new(head.framing(), &self.limits)?);
-        Ok(Some(Event::Head(head)))
-    }
-
-    /// Reads the request line; false when it is not complete.
-    fn read_line(&mut self, input: &mut BytesMut) -> Result<bool, ErrorKind> {
-        if self.head.is_fresh() && !self.skip_leading_lines(input)? {
-            return Ok(false);
-        }
-        let end_max = start_line::request_line_end_max(&self.limits);
-        let line = match self.head.section.lines.next(input, end_max) {
-            Ok(Some(line)) => line,
-            Ok(None) => return Ok(false),
-            Err(crate::lines::LineFault::TooLong) => {
-                return Err(start_line::overlong_request_line(input));
-            }
-            Err(fault) => return Err(fault.into()),
-        };
-        self.head.line = Some(start_line::request_line(&input[line], &self.limits)?);
-        Ok(true)
+        self.keep_alive = verdict.keep_alive;
+        self.state = State::Body(Body::new(verdict.framing, &self.limits)?);
+        let bytes = input.split_to(head.section.lines.start()).freeze();
+        RequestHead::put(slot, line, verdict, bytes, head.section.spans);
+        Ok(Some(Step::Head))
     }
 
     /// Drops empty lines in front; false when the first byte of a request is not there yet.
@@ -200,14 +220,7 @@ impl RequestDecoder {
 impl ResponseDecoder {
     /// Starts before the first response of a connection.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            state: State::Head,
-            head: PartialHead::default(),
-            expected: SmallVec::new(),
-            interim: 0,
-            keep_alive: true,
-        }
+        Self { limits, state: State::Head, partial: None, expected: SmallVec::new(), interim: 0, keep_alive: true }
     }
 
     /// Announces that a request with this method was sent: its response is framed accordingly.
@@ -227,18 +240,30 @@ impl ResponseDecoder {
     /// # Errors
     /// The bytes are no response, or nobody asked for one. The same error is returned ever after.
     pub fn poll(&mut self, input: &mut BytesMut) -> Result<Option<Event<ResponseHead>>, ParseError> {
-        let event = match &mut self.state {
-            State::Head => self.poll_head(input),
-            State::Body(body) => {
-                body.poll(input, &self.limits, NameRule::TrimBeforeColon).map(|piece| piece.map(Event::from))
-            }
+        let mut head = None;
+        Ok(self.poll_into(input, &mut head)?.map(|step| step.with_head(head)))
+    }
+
+    /// Takes the next event from the front of `input`, and puts a head into `head`; see
+    /// [`RequestDecoder::poll_into`].
+    ///
+    /// # Errors
+    /// As [`ResponseDecoder::poll`].
+    pub fn poll_into(
+        &mut self,
+        input: &mut BytesMut,
+        head: &mut Option<ResponseHead>,
+    ) -> Result<Option<Step>, ParseError> {
+        let step = match &mut self.state {
+            State::Head => self.poll_head(input, head),
+            State::Body(body) => body.poll(input, &self.limits, NameRule::TrimBeforeColon),
             State::Closed | State::Switched => Ok(None),
             State::Failed(error) => return Err(*error),
         };
-        if let Ok(Some(Event::End)) = event {
+        if let Ok(Some(Step::End)) = step {
             self.end_message();
         }
-        event.map_err(|kind| self.fail(kind))
+        step.map_err(|kind| self.fail(kind))
     }
 
     /// Says that no bytes follow those polled so far: `End` if that is how the body ends.
@@ -250,7 +275,7 @@ impl ResponseDecoder {
         let ended = match &mut self.state {
             State::Failed(error) => return Err(*error),
             State::Body(body) => body.handle_eof().map(|()| Some(Event::End)),
-            State::Head if !self.head.is_fresh() => Err(ErrorKind::Incomplete),
+            State::Head if self.partial.is_some() => Err(ErrorKind::Incomplete),
             State::Head | State::Closed if !self.expected.is_empty() => Err(ErrorKind::NoResponse),
             State::Head | State::Closed | State::Switched => Ok(None),
         };
@@ -264,7 +289,7 @@ impl ResponseDecoder {
     /// Whether no response is under way or expected: the connection may be reused if `input` is empty
     /// as well.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head) && self.head.is_fresh() && self.expected.is_empty()
+        matches!(self.state, State::Head) && self.partial.is_none() && self.expected.is_empty()
     }
 
     /// Whether the connection no longer carries HTTP: a 101, or a 2xx to `CONNECT`, was taken.
@@ -272,23 +297,28 @@ impl ResponseDecoder {
         matches!(self.state, State::Switched)
     }
 
-    fn poll_head(&mut self, input: &mut BytesMut) -> Result<Option<Event<ResponseHead>>, ErrorKind> {
+    fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<ResponseHead>) -> Result<Option<Step>, ErrorKind> {
         if input.is_empty() {
             return Ok(None);
         }
         let Some(&answers) = self.expected.first() else {
             return Err(ErrorKind::UnexpectedBytes);
         };
-        if self.head.line.is_none() && !self.read_line(input)? {
-            return Ok(None);
+        let mut head = self.partial.take().map_or_else(PartialHead::default, |partial| *partial);
+        if head.line.is_none() {
+            head.line = status_line(&mut head.section.lines, input, &self.limits)?;
         }
         let note = |facts: &mut Facts, name: &[u8], value: &[u8], _| facts.note(name, value);
-        let Some((line, facts, fields)) = self.head.read(input, &self.limits, NameRule::TrimBeforeColon, note)? else {
+        let complete = head.read_fields(input, &self.limits, NameRule::TrimBeforeColon, note)?;
+        if !complete || head.line.is_none() {
+            self.partial = Some(Box::new(head));
             return Ok(None);
-        };
-        let head = ResponseHead::new(line, &facts, fields, answers)?;
-        self.after_head(&head, answers)?;
-        Ok(Some(Event::Head(head)))
+        }
+        let PartialHead { line: Some(line), section, facts } = head else { return Ok(None) };
+        let bytes = input.split_to(section.lines.start()).freeze();
+        let head = slot.insert(ResponseHead::new(line, &facts, ReceivedFields::new(bytes, section.spans), answers)?);
+        self.after_head(head, answers)?;
+        Ok(Some(Step::Head))
     }
 
     fn after_head(&mut self, head: &ResponseHead, answers: Method) -> Result<(), ErrorKind> {
@@ -305,18 +335,6 @@ impl ResponseDecoder {
         self.keep_alive = head.keep_alive();
         self.state = State::Body(Body::new(head.framing(), &self.limits)?);
         Ok(())
-    }
-
-    /// Reads the status line; false when it is not complete.
-    fn read_line(&mut self, input: &BytesMut) -> Result<bool, ErrorKind> {
-        if !start_line::may_be_status_line(input) {
-            return Err(ErrorKind::StartLine);
-        }
-        let Some(line) = self.head.section.lines.next(input, self.limits.head_bytes())? else {
-            return Ok(false);
-        };
-        self.head.line = Some(start_line::status_line(&input[line])?);
-        Ok(true)
     }
 
     /// A final response is complete.
@@ -340,31 +358,20 @@ impl ResponseDecoder {
 }
 
 impl<Line> PartialHead<Line> {
-    fn is_fresh(&self) -> bool {
-        self.section.lines.is_fresh()
-    }
-
-    /// Reads fields up to the empty line and takes the head from the front of `input`.
-    fn read(
+    /// Reads on up to the empty line; false when it, or the first line, is not there yet.
+    fn read_fields(
         &mut self,
-        input: &mut BytesMut,
+        input: &[u8],
         limits: &Limits,
         rule: NameRule,
-        note: impl Fn(&mut Facts, &[u8], &[u8], crate::received::FieldSpan) -> Result<(), ErrorKind>,
-    ) -> Result<Option<(Line, Facts, ReceivedFields)>, ErrorKind> {
+        note: impl Fn(&mut Facts, &[u8], &[u8], FieldSpan) -> Result<(), ErrorKind>,
+    ) -> Result<bool, ErrorKind> {
+        if self.line.is_none() {
+            return Ok(false);
+        }
         let section_limits = SectionLimits { bytes_max: limits.head_bytes(), fields_max: limits.fields_max };
         let facts = &mut self.facts;
-        let complete =
-            self.section.read(input, section_limits, rule, |name, value, span| note(facts, name, value, span))?;
-        if !complete {
-            return Ok(None);
-        }
-        let Self { line, section, facts } = std::mem::take(self);
-        let Some(line) = line else {
-            return Err(ErrorKind::StartLine);
-        };
-        let bytes = input.split_to(section.lines.start()).freeze();
-        Ok(Some((line, facts, ReceivedFields::new(bytes, section.spans))))
+        self.section.read(input, section_limits, rule, |name, value, span| note(facts, name, value, span))
     }
 }
 
@@ -374,12 +381,35 @@ impl<Line> Default for PartialHead<Line> {
     }
 }
 
-impl<Head> From<Piece> for Event<Head> {
-    fn from(piece: Piece) -> Self {
-        match piece {
-            Piece::Data(data) => Self::Data(data),
-            Piece::Trailers(trailers) => Self::Trailers(trailers),
-            Piece::End => Self::End,
+/// Reads the request line, if it is complete.
+fn request_line(lines: &mut LineScan, input: &[u8], limits: &Limits) -> Result<Option<RequestLine>, ErrorKind> {
+    match lines.next(input, start_line::request_line_end_max(limits)) {
+        Ok(Some(line)) => start_line::request_line(&input[line], limits).map(Some),
+        Ok(None) => Ok(None),
+        Err(LineFault::TooLong) => Err(start_line::overlong_request_line(input)),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// Reads the status line, if it is complete.
+fn status_line(lines: &mut LineScan, input: &[u8], limits: &Limits) -> Result<Option<StatusLine>, ErrorKind> {
+    if !start_line::may_be_status_line(input) {
+        return Err(ErrorKind::StartLine);
+    }
+    match lines.next(input, limits.head_bytes())? {
+        Some(line) => start_line::status_line(&input[line]).map(Some),
+        None => Ok(None),
+    }
+}
+
+impl Step {
+    /// The same with the head that was put into a slot.
+    fn with_head<Head>(self, head: Option<Head>) -> Event<Head> {
+        match self {
+            Self::Head => Event::Head(head.expect("a slot is filled whenever a step says so")),
+            Self::Data(data) => Event::Data(data),
+            Self::Trailers(trailers) => Event::Trailers(*trailers),
+            Self::End => Event::End,
         }
     }
 }

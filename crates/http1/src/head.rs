@@ -1,9 +1,11 @@
 //! Received heads: what a start line and its fields say, with everything a driver asks of them.
 
 use crate::framing::Facts;
+use crate::received::Spans;
 use crate::start_line::{RequestLine, StatusLine};
 use crate::target::{self, Target};
 use crate::{ErrorKind, Framing, Method, ReceivedFields, StatusCode, TargetForm, Version, tokens};
+use bytes::Bytes;
 use std::ops::Range;
 
 /// The head of a received request. Cloning shares the bytes.
@@ -33,31 +35,52 @@ pub struct ResponseHead {
     upgrade: bool,
 }
 
+/// What the fields of a request decide beside the application.
+pub(crate) struct Verdict {
+    host: Range<u16>,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    expects_continue: bool,
+    upgrade: bool,
+}
+
 impl RequestHead {
     /// Judges a complete head as a whole.
-    pub(crate) fn new(line: RequestLine, facts: &Facts, fields: ReceivedFields) -> Result<Self, ErrorKind> {
-        let RequestLine { method, version, target } = line;
+    pub(crate) fn judge(line: &RequestLine, facts: &Facts) -> Result<Verdict, ErrorKind> {
+        let version = line.version;
         if facts.host.is_none() && version == Version::Http11 {
             return Err(ErrorKind::HostMissing);
         }
         let framing = facts.request_framing(version)?;
-        let expects_continue = facts.expects_continue(version)? && !framing.is_empty();
         let host = match facts.host {
-            _ if !target.authority.is_empty() => target.authority.clone(),
+            _ if !line.target.authority.is_empty() => line.target.authority.clone(),
             Some(span) => span.value_range(),
             None => 0..0,
         };
-        Ok(Self {
-            method,
-            version,
-            target,
+        Ok(Verdict {
             host,
             framing,
             keep_alive: facts.keep_alive(version),
-            expects_continue,
+            expects_continue: facts.expects_continue(version)? && !framing.is_empty(),
             upgrade: facts.upgrade(version),
-            fields,
         })
+    }
+
+    /// Builds the head in `slot`.
+    #[inline]
+    pub(crate) fn put(slot: &mut Option<Self>, line: &RequestLine, verdict: Verdict, bytes: Bytes, spans: Spans) {
+        let Verdict { host, framing, keep_alive, expects_continue, upgrade } = verdict;
+        *slot = Some(Self {
+            fields: ReceivedFields::new(bytes, spans),
+            method: line.method,
+            version: line.version,
+            target: line.target.clone(),
+            host,
+            framing,
+            keep_alive,
+            expects_continue,
+            upgrade,
+        });
     }
 
     /// The method.

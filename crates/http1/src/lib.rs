@@ -39,7 +39,7 @@ mod trailers;
 mod version;
 
 pub use connection::{is_hop_by_hop, tokens};
-pub use decoder::{Event, RequestDecoder, ResponseDecoder};
+pub use decoder::{Event, RequestDecoder, ResponseDecoder, Step};
 pub use encode::{
     EncodeError, RequestSpec, ResponseSpec, Written, write_continue, write_request_head, write_response_head,
 };
