@@ -128,6 +128,8 @@ kinds! {
     UnknownCoding NOT_IMPLEMENTED "transfer coding not implemented"
     /// `Content-Length` and `Transfer-Encoding` together.
     AmbiguousFraming BAD_REQUEST "both Content-Length and Transfer-Encoding"
+    /// A field that concerns one connection, where the connection is framed otherwise (RFC 9113 §8.2.2).
+    ConnectionField BAD_REQUEST "field of a connection"
     /// An expectation other than `100-continue`.
     Expectation EXPECTATION_FAILED "unknown expectation"
     /// The chunk size is not 1 to 16 hexadecimal digits.

@@ -158,6 +158,11 @@ impl RequestHead {
         self.framing
     }
 
+    /// Says how the body ends where the connection frames it itself.
+    pub(crate) fn set_framing(&mut self, framing: Framing) {
+        self.framing = framing;
+    }
+
     /// Whether the client lets the connection live after this exchange (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
         self.keep_alive

@@ -17,6 +17,7 @@
 //! `decoder` drives them all; `fields`, `encode` and `outgoing` write.
 
 mod ascii;
+mod assemble;
 mod body;
 mod chunked;
 mod connection;
@@ -38,6 +39,7 @@ mod target;
 mod trailers;
 mod version;
 
+pub use assemble::RequestParts;
 pub use connection::{is_hop_by_hop, tokens};
 pub use decoder::{Event, RequestDecoder, ResponseDecoder, Step};
 pub use encode::{
