@@ -1,10 +1,12 @@
 //! Message content: nothing, bytes at hand, or a stream that is produced as fast as it is taken.
 
+use crate::file::FileBody;
 use crate::server::Incoming;
 use crate::{Fields, ParseError, ReceivedFields, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use std::error::Error;
+use std::fs::File;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -35,6 +37,7 @@ pub struct BodyStream {
 enum Inner {
     Incoming(Incoming),
     Channel(Channel),
+    File(FileBody),
     Source(Box<dyn Source>),
 }
 
@@ -138,6 +141,21 @@ impl Body {
         (BodySender { sender }, Self::streaming(Inner::Channel(Channel { receiver, left: Some(len) })))
     }
 
+    /// `len` bytes of a file from `offset` on. A plain socket gets them by `sendfile`, at most a slice at a time;
+    /// elsewhere they are read in pieces on the blocking pool. A file that turns out to be shorter breaks the
+    /// message off.
+    pub fn from_file(file: File, offset: u64, len: u64) -> Self {
+        Self::streaming(Inner::File(FileBody::new(file, offset, len)))
+    }
+
+    /// The file the content lies in, where it can be sent from there.
+    pub(crate) fn as_file(&mut self) -> Option<&mut FileBody> {
+        match self {
+            Self::Stream(BodyStream { inner: Inner::File(file), state: State::Open }) => Some(file),
+            _ => None,
+        }
+    }
+
     pub(crate) fn incoming(incoming: Incoming) -> Self {
         Self::streaming(Inner::Incoming(incoming))
     }
@@ -211,7 +229,7 @@ impl Body {
         match &mut stream.inner {
             Inner::Incoming(incoming) => incoming.trailers(),
             Inner::Source(source) => source.trailers(),
-            Inner::Channel(_) => None,
+            Inner::Channel(_) | Inner::File(_) => None,
         }
     }
 
@@ -248,6 +266,7 @@ impl BodyStream {
         let chunk = ready!(match &mut self.inner {
             Inner::Incoming(incoming) => incoming.poll_chunk(cx),
             Inner::Channel(channel) => channel.poll_chunk(cx),
+            Inner::File(file) => file.poll_chunk(cx),
             Inner::Source(source) => source.poll_chunk(cx),
         });
         match &chunk {
@@ -264,6 +283,7 @@ impl BodyStream {
             (State::Ended, _) => Some(0),
             (State::Open, Inner::Incoming(incoming)) => incoming.exact_len(),
             (State::Open, Inner::Channel(channel)) => channel.left,
+            (State::Open, Inner::File(file)) => Some(file.left),
             (State::Open, Inner::Source(source)) => source.exact_len(),
         }
     }

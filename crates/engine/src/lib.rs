@@ -18,10 +18,12 @@
 mod body;
 mod buffers;
 mod client;
+mod file;
 mod message;
 mod server;
 mod service;
 mod settings;
+mod stream;
 mod upgraded;
 mod wire;
 
@@ -31,7 +33,7 @@ pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
 };
-pub use message::{Peer, Request, Response};
+pub use message::{Peer, Request, Response, TlsInfo};
 pub use server::{BindError, RunError, Running, Server};
 pub use service::Service;
 pub use settings::Settings;

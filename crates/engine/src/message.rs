@@ -19,6 +19,7 @@ pub struct Request {
 
 /// The connection a request came by.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Peer {
     /// The other end of the socket.
     pub addr: SocketAddr,
@@ -26,6 +27,31 @@ pub struct Peer {
     pub local_addr: SocketAddr,
     /// Fires when the server stops.
     pub stop: Stop,
+    /// What the handshake agreed on, where the connection is encrypted.
+    pub tls: Option<Rc<TlsInfo>>,
+}
+
+/// What a TLS handshake agreed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// The name the client asked for (SNI).
+    pub server_name: Option<String>,
+    /// The protocol chosen (ALPN), such as `h2`.
+    pub alpn: Option<Vec<u8>>,
+    /// The client's own certificate in DER, where one was asked for and is valid.
+    pub client_certificate: Option<Vec<u8>>,
+}
+
+impl Peer {
+    /// A connection without encryption.
+    pub fn new(addr: SocketAddr, local_addr: SocketAddr, stop: Stop) -> Self {
+        Self { addr, local_addr, stop, tls: None }
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
 }
 
 impl Request {

@@ -25,6 +25,11 @@ const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const REQUESTS_PER_CONNECTION_MAX: u32 = 1_000_000;
 /// Connections open at a time on one worker.
 const CONNECTIONS_PER_WORKER_MAX: usize = 16 * 1024;
+/// Connections open at a time from one address, on all workers together: a household or office behind one address
+/// stays far below it.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+/// Silence in an answer of unknown length to a client that has closed its sending side: it has mostly left.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a server treats its clients. All of it has defaults; tests shorten the times.
 #[derive(Debug, Clone)]
@@ -56,6 +61,12 @@ pub struct Settings {
     pub requests_per_connection_max: u32,
     /// Connections open at a time on one worker: beyond it 503.
     pub connections_per_worker_max: usize,
+    /// Connections open at a time from one IPv4 address or IPv6 /64 network, on all workers together: beyond it 503.
+    /// Loopback is exempt: whoever is there is a proxy or a measurement, and shares the machine anyway.
+    pub connections_per_address_max: usize,
+    /// Silence allowed in an answer whose length is not known, to a client that has closed its sending side. Such
+    /// clients are answered, but one that closed both sides looks the same as long as nothing is sent.
+    pub half_closed_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -74,6 +85,8 @@ impl Default for Settings {
             drain_bytes_max: DRAIN_BYTES_MAX,
             requests_per_connection_max: REQUESTS_PER_CONNECTION_MAX,
             connections_per_worker_max: CONNECTIONS_PER_WORKER_MAX,
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            half_closed_timeout: HALF_CLOSED_TIMEOUT,
         }
     }
 }

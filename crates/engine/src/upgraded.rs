@@ -1,21 +1,21 @@
 //! A connection that no longer carries HTTP.
 
+use crate::stream::Stream;
 use bytes::{Buf, Bytes};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The raw stream after a 101. Bytes that came together with the head are read first.
 #[derive(Debug)]
 pub struct Upgraded {
     early: Bytes,
-    socket: TcpStream,
+    socket: Stream,
 }
 
 impl Upgraded {
-    pub(crate) fn new(socket: TcpStream, early: Bytes) -> Self {
+    pub(crate) fn new(socket: Stream, early: Bytes) -> Self {
         Self { early, socket }
     }
 }

@@ -1,17 +1,17 @@
 //! One socket with its buffers: fills the input, flushes the output, nothing else.
 
 use crate::buffers::{BODY_READ_BYTES, Buffers, HEAD_READ_BYTES};
+use crate::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 
 /// The bytes of one connection, and the decoder that reads them.
 pub(crate) struct Wire<Decoder> {
     /// `None` once the connection was closed or handed over.
-    socket: Option<TcpStream>,
+    socket: Option<Stream>,
     pub(crate) decoder: Decoder,
     pub(crate) input: BytesMut,
     /// Whether the client has closed its side.
@@ -21,10 +21,12 @@ pub(crate) struct Wire<Decoder> {
     sent: usize,
     /// Sent after `output` without being copied into it.
     large: Bytes,
+    /// Whether nothing that was written lies inside of the stream.
+    is_flushed: bool,
 }
 
 impl<Decoder> Wire<Decoder> {
-    pub(crate) fn new(socket: TcpStream, decoder: Decoder) -> Self {
+    pub(crate) fn new(socket: Stream, decoder: Decoder) -> Self {
         Self {
             socket: Some(socket),
             decoder,
@@ -33,6 +35,7 @@ impl<Decoder> Wire<Decoder> {
             output: Vec::new(),
             sent: 0,
             large: Bytes::new(),
+            is_flushed: true,
         }
     }
 
@@ -70,6 +73,11 @@ impl<Decoder> Wire<Decoder> {
         self.output.len() - self.sent + self.large.len()
     }
 
+    /// Whether all that was queued is on its way.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_flushed && self.unsent() == 0
+    }
+
     /// Writes all that is queued. `progress` counts what was written, also when it is not yet all.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, progress: &mut usize) -> Poll<io::Result<()>> {
         while self.unsent() > 0 {
@@ -88,6 +96,11 @@ impl<Decoder> Wire<Decoder> {
             }
             *progress += count;
             self.advance(count);
+            self.is_flushed = false;
+        }
+        if let (false, Some(socket)) = (self.is_flushed, &mut self.socket) {
+            ready!(Pin::new(socket).poll_flush(cx))?;
+            self.is_flushed = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -116,16 +129,16 @@ impl<Decoder> Wire<Decoder> {
     pub(crate) fn is_stale(&self) -> bool {
         let mut byte = [0];
         match &self.socket {
-            Some(socket) => {
+            Some(Stream::Tokio(socket)) => {
                 !matches!(socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
-            None => true,
+            _ => true,
         }
     }
 
     /// As [`Wire::is_stale`], but asks the system.
     pub(crate) fn is_stale_now(&self) -> bool {
-        let Some(socket) = &self.socket else { return true };
+        let Some(Stream::Tokio(socket)) = &self.socket else { return true };
         let mut byte = [0];
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
         !matches!(rustix::net::recv(socket, &mut byte, flags), Err(rustix::io::Errno::AGAIN))
@@ -140,7 +153,7 @@ impl<Decoder> Wire<Decoder> {
     }
 
     /// Takes the socket: to close it or to hand it over.
-    pub(crate) fn take_socket(&mut self) -> Option<TcpStream> {
+    pub(crate) fn take_socket(&mut self) -> Option<Stream> {
         self.socket.take()
     }
 }

@@ -4,6 +4,7 @@
 use super::deadline::Deadline;
 use super::{ClientErrorKind, ClientSettings, OutgoingRequest, Stage};
 use crate::buffers::Buffers;
+use crate::stream::Stream;
 use crate::wire::Wire;
 use crate::{Body, BodyError, Upgraded};
 use http1::{BodyEncoder, EncodeError, ErrorKind, Event, Framing, RequestSpec, ResponseDecoder, ResponseHead};
@@ -11,7 +12,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
 
 /// Body bytes up to this are copied behind what is waiting; larger ones are written from where they lie.
 const COPY_BYTES_MAX: usize = 16 * 1024;
@@ -54,7 +54,7 @@ pub(super) struct Failure {
 }
 
 impl Link {
-    pub(super) fn new(addr: SocketAddr, socket: TcpStream, settings: Rc<ClientSettings>, buffers: Rc<Buffers>) -> Self {
+    pub(super) fn new(addr: SocketAddr, socket: Stream, settings: Rc<ClientSettings>, buffers: Rc<Buffers>) -> Self {
         let decoder = ResponseDecoder::new(settings.limits.clone());
         Self {
             addr,

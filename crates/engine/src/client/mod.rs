@@ -12,6 +12,7 @@ mod pool;
 pub use error::{ClientError, ClientErrorKind, Stage};
 
 use crate::buffers::Buffers;
+use crate::stream::Stream;
 use crate::{Body, Fields, Method, ResponseHead, Upgraded};
 use http1::Limits;
 use link::{Failure, Link};
@@ -224,7 +225,7 @@ impl Client {
             Ok(Ok(socket)) => {
                 // Without the option small requests are late by a round trip: slower, not wrong.
                 let _ = socket.set_nodelay(true);
-                return Ok(Link::new(addr, socket, settings.clone(), self.shared.buffers.clone()));
+                return Ok(Link::new(addr, Stream::Tokio(socket), settings.clone(), self.shared.buffers.clone()));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ClientErrorKind::Refused,
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => ClientErrorKind::TimedOut,

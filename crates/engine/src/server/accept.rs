@@ -1,8 +1,10 @@
 //! Accepts connections for one listener on one worker.
 
 use super::conn::Conn;
-use super::exchange::{converse, turn_away};
-use super::worker::Worker;
+use super::exchange::{serve_stream, turn_away};
+use super::worker::{LocalTask, Worker};
+use super::{Socket, Welcome};
+use crate::stream::Stream;
 use crate::{Peer, Service};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -24,8 +26,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// Accepts until the worker stops, then takes what is still queued.
-pub(super) async fn accept<S: Service>(worker: Rc<Worker>, listener: TcpListener, service: S) {
-    let service = Rc::new(service);
+pub(super) async fn accept<W: Welcome>(worker: Rc<Worker>, listener: TcpListener, host: W) {
     let mut trouble = Trouble::default();
     let stop = worker.stop.clone();
     let mut stopped = pin!(stop.cancelled());
@@ -39,7 +40,7 @@ pub(super) async fn accept<S: Service>(worker: Rc<Worker>, listener: TcpListener
             Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
         });
         match accepted.await {
-            Some(Ok((socket, addr))) => welcome(&worker, &listener, &service, socket, addr),
+            Some(Ok((socket, addr))) => welcome(&worker, &listener, &host, socket, addr),
             Some(Err(error)) if is_exhausted(&error) => {
                 trouble.log(&error, worker.open());
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
@@ -54,34 +55,43 @@ pub(super) async fn accept<S: Service>(worker: Rc<Worker>, listener: TcpListener
     worker.handle_stop(); // before clients can see that the listener is gone
 }
 
-fn welcome<S: Service>(
-    worker: &Rc<Worker>,
-    listener: &TcpListener,
-    service: &Rc<S>,
-    socket: TcpStream,
-    addr: SocketAddr,
-) {
+/// HTTP/1.1 without encryption.
+pub(super) struct Plain<S> {
+    service: Rc<S>,
+}
+
+impl<S> Plain<S> {
+    pub(super) fn new(service: S) -> Self {
+        Self { service: Rc::new(service) }
+    }
+}
+
+impl<S: Service> Welcome for Plain<S> {
+    fn welcome(&self, worker: &Rc<Worker>, socket: Socket, peer: Peer) -> LocalTask {
+        let (worker, service) = (worker.clone(), self.service.clone());
+        Box::pin(async move { serve_stream(&worker, Stream::Plain(socket), peer, &*service).await })
+    }
+}
+
+fn welcome<W: Welcome>(worker: &Rc<Worker>, listener: &TcpListener, host: &W, socket: TcpStream, addr: SocketAddr) {
     let limit = worker.settings.connections_per_worker_max;
     let open = worker.open();
     if open >= limit.saturating_add(TURNED_AWAY_MAX) {
         return;
     }
     let Ok(local_addr) = socket.local_addr().or_else(|_| listener.local_addr()) else { return };
-    let peer = Peer { addr, local_addr, stop: worker.stop.clone() };
-    let conn = Rc::new(Conn::new(socket, peer, worker.clone()));
-    let registered = worker.register(&conn);
+    let peer = Peer::new(addr, local_addr, worker.stop.clone());
+    let socket = Socket::new(socket);
     if open >= limit {
+        let conn = Rc::new(Conn::new(Stream::Plain(socket), peer, worker.clone()));
+        let registered = worker.register(&conn);
         tokio::task::spawn_local(async move {
             turn_away(&conn).await;
             drop(registered);
         });
         return;
     }
-    let service = service.clone();
-    tokio::task::spawn_local(async move {
-        converse(&conn, &*service).await;
-        drop(registered);
-    });
+    tokio::task::spawn_local(host.welcome(worker, socket, peer));
 }
 
 /// No descriptor or memory left: accepting again at once would only spin.

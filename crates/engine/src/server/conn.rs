@@ -5,13 +5,13 @@ use super::clock::{Pace, Timer};
 use super::incoming::{self, BodyState};
 use super::worker::Worker;
 use crate::Peer;
+use crate::stream::Stream;
 use crate::wire::Wire;
 use http1::{Event, ParseError, RequestDecoder, RequestHead};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::net::TcpStream;
 
 /// Bytes of further requests that are received while one is being answered.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -52,7 +52,7 @@ enum Waiting {
 }
 
 impl Conn {
-    pub(super) fn new(socket: TcpStream, peer: Peer, worker: Rc<Worker>) -> Self {
+    pub(super) fn new(socket: Stream, peer: Peer, worker: Rc<Worker>) -> Self {
         let decoder = RequestDecoder::new(worker.settings.limits.clone());
         Self {
             peer: Rc::new(peer),
@@ -208,7 +208,7 @@ impl Conn {
         let mut progress = 0;
         let flushed = {
             let wire = &mut *self.wire.borrow_mut();
-            if wire.unsent() == 0 {
+            if wire.is_flushed() {
                 return Poll::Ready(Ok(()));
             }
             wire.poll_flush(cx, &mut progress)

@@ -2,8 +2,10 @@
 
 use super::conn::{Conn, Next};
 use super::incoming::{self, Incoming};
+use super::worker::Worker;
 use crate::message::OnUpgrade;
-use crate::{Body, BodyError, Request, Response, Service, Upgraded};
+use crate::stream::Stream;
+use crate::{Body, BodyError, Peer, Request, Response, Service, Upgraded};
 use bytes::Bytes;
 use http1::{BodyEncoder, Framing, Method, RequestHead, ResponseSpec, StatusCode, Version};
 use std::future::poll_fn;
@@ -12,7 +14,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 /// Body bytes up to this are copied behind the head; larger ones are written from where they lie.
 const COPY_BYTES_MAX: usize = 16 * 1024;
@@ -40,6 +41,15 @@ enum Outcome {
     /// The client is gone, or must see that the answer is not complete.
     Abort,
     Upgrade(OnUpgrade),
+}
+
+/// Answers all requests that come by a stream, such as one of TLS, with the deadlines, limits and the graceful stop of
+/// its worker. Returns when the stream is closed.
+pub(crate) async fn serve_stream<S: Service>(worker: &Rc<Worker>, stream: Stream, peer: Peer, service: &S) {
+    let conn = Rc::new(Conn::new(stream, peer, worker.clone()));
+    let registered = worker.register(&conn);
+    converse(&conn, service).await;
+    drop(registered);
 }
 
 /// Answers all requests of one connection.
@@ -282,8 +292,7 @@ fn ours(error: http1::EncodeError) -> BodyError {
 async fn break_off(conn: &Conn, encoder: &BodyEncoder) {
     if encoder.is_until_close() {
         if let Some(socket) = conn.wire.borrow_mut().take_socket() {
-            // Without the option the client sees a short answer: nothing better is left to do.
-            let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            socket.reset();
         }
         return;
     }

@@ -14,12 +14,16 @@ mod conn;
 mod exchange;
 mod incoming;
 mod listener;
+mod socket;
 mod worker;
 
+pub(crate) use exchange::serve_stream;
 pub(crate) use incoming::Incoming;
 pub use listener::BindError;
+pub(crate) use socket::Socket;
+pub(crate) use worker::{LocalTask, Worker};
 
-use crate::{Service, Settings, Stop};
+use crate::{Peer, Service, Settings, Stop};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -27,7 +31,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use worker::{LocalTask, Plan, Start, Worker};
+use worker::{Plan, Start};
 
 /// Listeners and the workers that will serve them.
 pub struct Server {
@@ -77,6 +81,26 @@ impl Server {
         addr: SocketAddr,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
+        self.bind(addr, move || accept::Plain::new(make()))?;
+        Ok(self)
+    }
+
+    /// As [`Server::listen`], for connections that do not begin with HTTP/1.1: `make` gives each worker what
+    /// welcomes them.
+    pub(crate) fn listen_raw<W: Welcome>(
+        mut self,
+        addr: SocketAddr,
+        make: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Result<Self, BindError> {
+        self.bind(addr, make)?;
+        Ok(self)
+    }
+
+    fn bind<W: Welcome>(
+        &mut self,
+        addr: SocketAddr,
+        make: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Result<(), BindError> {
         let sockets = listener::bind(addr, self.acceptors.len())?;
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(addr);
         self.local_addrs.push(bound);
@@ -85,7 +109,7 @@ impl Server {
             let make = make.clone();
             acceptors.push(Box::new(move |worker| start_accepting(worker, socket, make())));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// The bound addresses, in the order of [`Server::listen`].
@@ -195,7 +219,14 @@ impl Drop for Running {
     }
 }
 
-fn start_accepting<S: Service>(worker: Rc<Worker>, socket: TcpListener, service: S) -> LocalTask {
+/// Takes over accepted connections of one listener on one worker.
+pub(crate) trait Welcome: 'static {
+    /// What becomes of one connection; it is open as long as the task runs. The task runs on the worker, is aborted
+    /// when the grace of a stop has passed, and looks after its own deadlines until it calls [`serve_stream`].
+    fn welcome(&self, worker: &Rc<Worker>, socket: Socket, peer: Peer) -> LocalTask;
+}
+
+fn start_accepting<W: Welcome>(worker: Rc<Worker>, socket: TcpListener, service: W) -> LocalTask {
     Box::pin(async move {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => accept::accept(worker, listener, service).await,

@@ -25,14 +25,14 @@ const BLOCKING_THREADS_MAX: usize = 32;
 const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 
 /// What runs on a worker's own thread: made there, so it need not be `Send`.
-pub(super) type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
+pub(crate) type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
 /// Makes a task once it is on its worker.
 pub(super) type Start = Box<dyn FnOnce(Rc<Worker>) -> LocalTask + Send>;
 
 /// Shared by everything on one worker.
-pub(super) struct Worker {
-    pub(super) settings: Arc<Settings>,
-    pub(super) stop: Stop,
+pub(crate) struct Worker {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stop: Stop,
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
     is_stopping: Cell<bool>,
@@ -131,7 +131,7 @@ fn tick_length(settings: &Settings) -> Duration {
 }
 
 impl Worker {
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.get()
     }
 
