@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fs::File;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 use tokio::sync::mpsc;
@@ -58,6 +59,9 @@ pub trait Source: 'static {
     fn exact_len(&self) -> Option<u64> {
         None
     }
+
+    /// Changes how many bytes are accepted, where the source has such a limit.
+    fn set_limit(&mut self, _max: u64) {}
 
     /// The fields that came after the content; asked once after the end.
     fn trailers(&mut self) -> Option<Fields> {
@@ -144,8 +148,8 @@ impl Body {
     /// `len` bytes of a file from `offset` on. A plain socket gets them by `sendfile`, at most a slice at a time;
     /// elsewhere they are read in pieces on the blocking pool. A file that turns out to be shorter breaks the
     /// message off.
-    pub fn from_file(file: File, offset: u64, len: u64) -> Self {
-        Self::streaming(Inner::File(FileBody::new(file, offset, len)))
+    pub fn from_file(file: impl Into<Arc<File>>, offset: u64, len: u64) -> Self {
+        Self::streaming(Inner::File(FileBody::new(file.into(), offset, len)))
     }
 
     /// The file the content lies in, where it can be sent from there.
@@ -236,8 +240,10 @@ impl Body {
     /// Changes how many bytes of a request's content are accepted, from `body_bytes_max` of the
     /// settings to `max`. Of no effect on content of our own.
     pub fn set_limit(&mut self, max: u64) {
-        if let Self::Stream(BodyStream { inner: Inner::Incoming(incoming), .. }) = self {
-            incoming.set_limit(max);
+        match self {
+            Self::Stream(BodyStream { inner: Inner::Incoming(incoming), .. }) => incoming.set_limit(max),
+            Self::Stream(BodyStream { inner: Inner::Source(source), .. }) => source.set_limit(max),
+            _ => {}
         }
     }
 }

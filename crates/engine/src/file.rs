@@ -25,8 +25,8 @@ pub(crate) struct FileBody {
 }
 
 impl FileBody {
-    pub(crate) fn new(file: File, offset: u64, len: u64) -> Self {
-        Self { file: Arc::new(file), offset, left: len, reading: None }
+    pub(crate) fn new(file: Arc<File>, offset: u64, len: u64) -> Self {
+        Self { file, offset, left: len, reading: None }
     }
 
     /// Counts bytes that were taken.

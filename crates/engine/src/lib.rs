@@ -19,11 +19,13 @@ mod body;
 mod buffers;
 mod client;
 mod file;
+mod h2;
 mod message;
 mod server;
 mod service;
 mod settings;
 mod stream;
+mod tls;
 mod upgraded;
 mod wire;
 
@@ -33,10 +35,11 @@ pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
 };
-pub use message::{Peer, Request, Response, TlsInfo};
+pub use message::{Peer, Request, Response};
 pub use server::{BindError, RunError, Running, Server};
 pub use service::Service;
 pub use settings::Settings;
+pub use tls::{CertificateFiles, ClientAuth, Tls, TlsError, TlsInfo, TlsSettings};
 pub use upgraded::Upgraded;
 
 /// Fires once, when the program is to stop: no new connections, then an end of those that are open.

@@ -1,6 +1,6 @@
 //! Requests as a service gets them, responses as it gives them.
 
-use crate::{Body, Fields, RequestHead, StatusCode, Stop, Upgraded};
+use crate::{Body, Fields, RequestHead, StatusCode, Stop, TlsInfo, Upgraded};
 use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,17 +29,6 @@ pub struct Peer {
     pub stop: Stop,
     /// What the handshake agreed on, where the connection is encrypted.
     pub tls: Option<Rc<TlsInfo>>,
-}
-
-/// What a TLS handshake agreed on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsInfo {
-    /// The name the client asked for (SNI).
-    pub server_name: Option<String>,
-    /// The protocol chosen (ALPN), such as `h2`.
-    pub alpn: Option<Vec<u8>>,
-    /// The client's own certificate in DER, where one was asked for and is valid.
-    pub client_certificate: Option<Vec<u8>>,
 }
 
 impl Peer {

@@ -30,6 +30,8 @@ const CONNECTIONS_PER_WORKER_MAX: usize = 16 * 1024;
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 /// Silence in an answer of unknown length to a client that has closed its sending side: it has mostly left.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests under way at a time on one HTTP/2 connection; browsers want 100 (RFC 9113 §6.5.2).
+const HTTP2_STREAMS_MAX: u32 = 100;
 
 /// How a server treats its clients. All of it has defaults; tests shorten the times.
 #[derive(Debug, Clone)]
@@ -67,6 +69,8 @@ pub struct Settings {
     /// Silence allowed in an answer whose length is not known, to a client that has closed its sending side. Such
     /// clients are answered, but one that closed both sides looks the same as long as nothing is sent.
     pub half_closed_timeout: Duration,
+    /// Requests under way at a time on one HTTP/2 connection.
+    pub http2_streams_max: u32,
 }
 
 impl Default for Settings {
@@ -87,6 +91,7 @@ impl Default for Settings {
             connections_per_worker_max: CONNECTIONS_PER_WORKER_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             half_closed_timeout: HALF_CLOSED_TIMEOUT,
+            http2_streams_max: HTTP2_STREAMS_MAX,
         }
     }
 }

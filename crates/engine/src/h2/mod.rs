@@ -1,0 +1,266 @@
+//! HTTP/2 behind the same [`Service`] as HTTP/1.1 (RFC 9113). Framing, header compression and flow control are the `h2`
+//! crate's; what a request and an answer mean, and what a client may cost, is decided here.
+//!
+//! ```text
+//!   TlsStream ── Watched (counts frames, notes silence) ── h2 ──accept──▶ one task per stream: exchange
+//!        ▲                                                                   RecvStream ▶ content::Incoming ▶ service
+//!        └── deadlines, floods, stop ──▶ GOAWAY                              service ▶ content::send ▶ SendStream
+//! ```
+
+mod content;
+mod date;
+mod exchange;
+mod head;
+mod meter;
+mod patience;
+
+use crate::{Peer, Service, Settings};
+use bytes::Bytes;
+use content::is_worth_a_word;
+use date::Dates;
+use h2::Reason;
+use h2::server::{Builder, Connection};
+use meter::{Flood, Meter, Metered, Watched};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, timeout};
+
+/// Bytes a client may send ahead on one stream, and on all streams of a connection together.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of answers that wait for the socket, per stream.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Requests on one connection that nobody can read, and answers on it that end by a fault of either side: beyond it
+/// the connection is given up. Further resets forced by broken frames are counted by `h2` (CVE-2025-8671).
+const MALFORMED_MAX: u32 = 100;
+const FORCED_RESETS_MAX: usize = 100;
+const BROKEN_OFF_MAX: u32 = 500;
+/// Streams that were reset before anybody took them, kept by `h2`.
+const PENDING_RESETS_MAX: usize = 20;
+/// Shortest and longest time between two looks at the deadlines, and how late one may be noticed.
+const TICK_MIN: Duration = Duration::from_millis(10);
+const TICK_MAX: Duration = Duration::from_secs(1);
+const TICKS_PER_TIMEOUT: u32 = 8;
+/// Most bytes read away from a client that goes on sending after it was refused.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the streams of one connection share.
+struct Shared<S> {
+    service: Rc<S>,
+    peer: Rc<Peer>,
+    settings: Arc<Settings>,
+    dates: Dates,
+    malformed: Cell<u32>,
+    broken_off: Cell<u32>,
+}
+
+/// Answers all requests of one connection, until it ends by itself or `peer.stop` fires and its streams have ended.
+pub(crate) async fn serve<S, IO>(io: IO, service: Rc<S>, peer: Rc<Peer>, settings: Arc<Settings>)
+where
+    S: Service,
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let watched = Rc::new(Watched { io: RefCell::new(io), meter: RefCell::new(Meter::new()), flooded: Notify::new() });
+    let handshake = builder(&settings).handshake::<_, Bytes>(Metered(watched.clone()));
+    let Ok(Ok(connection)) = timeout(settings.head_timeout, handshake).await else {
+        return tracing::debug!(peer = %peer.addr, "no HTTP/2 preface");
+    };
+    let linger = settings.linger_timeout;
+    let shared = Rc::new(Shared {
+        service,
+        peer,
+        settings,
+        dates: Dates::default(),
+        malformed: Cell::new(0),
+        broken_off: Cell::new(0),
+    });
+    let driver = Driver {
+        connection,
+        watched: watched.clone(),
+        shared,
+        streams: JoinSet::new(),
+        requests: 0,
+        idle_since: Instant::now(),
+        going_since: None,
+    };
+    if driver.run().await == End::Refused {
+        // It is to be able to read why: closing with unread bytes would discard the answer (RFC 9112 §9.6).
+        let _ = timeout(linger, read_away(&watched.io)).await;
+    }
+}
+
+fn builder(settings: &Settings) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(settings.http2_streams_max)
+        .max_header_list_size(u32::try_from(settings.limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_local_error_reset_streams(Some(FORCED_RESETS_MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
+    builder
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// By itself, or by being dropped.
+    Closed,
+    /// By us, while the client may still be sending.
+    Refused,
+}
+
+/// One connection under way.
+struct Driver<S: Service, IO> {
+    connection: Connection<Metered<IO>, Bytes>,
+    watched: Rc<Watched<IO>>,
+    shared: Rc<Shared<S>>,
+    /// Dropped means aborted: no service outlives its connection.
+    streams: JoinSet<()>,
+    requests: u32,
+    /// Since when no request is being answered.
+    idle_since: Instant,
+    /// Since when the connection is to end as soon as its streams have.
+    going_since: Option<Instant>,
+}
+
+impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Driver<S, IO> {
+    async fn run(mut self) -> End {
+        let stop = self.shared.peer.stop.clone();
+        let mut tick = interval(tick_length(&self.shared.settings));
+        let mut has_stopped = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.watched.flooded.notified() => {
+                    let flood = self.watched.meter.borrow().flood();
+                    return self.refuse(flood).await;
+                }
+                () = stop.cancelled(), if !has_stopped => {
+                    has_stopped = true;
+                    self.go();
+                }
+                Some(_) = self.streams.join_next(), if !self.streams.is_empty() => self.idle_since = Instant::now(),
+                accepted = self.connection.accept() => match accepted {
+                    Some(Ok((request, respond))) => self.begin(request, respond),
+                    Some(Err(error)) => return self.ended(&error),
+                    None => return End::Closed,
+                },
+                _ = tick.tick() => {
+                    if let Some(end) = self.judge().await {
+                        return end;
+                    }
+                }
+            }
+            if self.shared.malformed.get() > MALFORMED_MAX || self.shared.broken_off.get() > BROKEN_OFF_MAX {
+                return self.refuse(None).await;
+            }
+        }
+    }
+
+    fn begin(&mut self, request: http::Request<h2::RecvStream>, respond: h2::server::SendResponse<Bytes>) {
+        self.requests += 1;
+        if self.requests >= self.shared.settings.requests_per_connection_max {
+            self.go();
+        }
+        self.streams.spawn_local(exchange::answer(self.shared.clone(), request, respond));
+    }
+
+    /// Lets streams under way finish and accepts no new ones (RFC 9113 §6.8).
+    fn go(&mut self) {
+        if self.going_since.is_none() {
+            self.going_since = Some(Instant::now());
+            self.connection.graceful_shutdown();
+        }
+    }
+
+    fn ended(&self, error: &h2::Error) -> End {
+        if is_worth_a_word(error) {
+            tracing::debug!(peer = %self.shared.peer.addr, %error, "HTTP/2 connection ended");
+        }
+        // `h2` has said why by a GOAWAY, unless the socket itself failed.
+        if error.is_io() { End::Closed } else { End::Refused }
+    }
+
+    /// Ends the connection now, and says why.
+    async fn refuse(&mut self, flood: Option<Flood>) -> End {
+        tracing::warn!(peer = %self.shared.peer.addr, ?flood, "HTTP/2 connection abused; closed");
+        self.streams.abort_all();
+        self.close(Reason::ENHANCE_YOUR_CALM).await
+    }
+
+    async fn close(&mut self, reason: Reason) -> End {
+        self.connection.abrupt_shutdown(reason);
+        let closed = poll_fn(|cx| self.connection.poll_closed(cx));
+        // A client that takes nothing is not waited for longer.
+        let _ = timeout(self.shared.settings.linger_timeout, closed).await;
+        End::Refused
+    }
+
+    /// Looks at the deadlines that concern the connection as a whole.
+    async fn judge(&mut self) -> Option<End> {
+        let settings = self.shared.settings.clone();
+        let (head_age, blocked, quiet) = {
+            let meter = self.watched.meter.borrow();
+            let blocked = meter.blocked_since.map_or(Duration::ZERO, |since| since.elapsed());
+            (meter.head_age(), blocked, meter.moved_at.elapsed())
+        };
+        if blocked > settings.write_idle_timeout {
+            return Some(End::Closed);
+        }
+        if head_age > settings.head_timeout {
+            return Some(self.close(Reason::PROTOCOL_ERROR).await);
+        }
+        if !self.streams.is_empty() {
+            return None;
+        }
+        // No service is at work; what `h2` still has to send or to hear depends on the client alone.
+        let is_first = self.requests == 0;
+        let patience = if is_first { settings.head_timeout } else { settings.keep_alive_timeout };
+        if self.idle_since.elapsed() > patience && !self.connection.has_streams() {
+            self.go();
+        }
+        if self.connection.has_streams() && quiet > settings.write_idle_timeout {
+            return Some(self.close(Reason::NO_ERROR).await);
+        }
+        let is_overdue = self.going_since.is_some_and(|since| since.elapsed() > settings.linger_timeout);
+        if is_overdue && !self.connection.has_streams() {
+            return Some(self.close(Reason::NO_ERROR).await);
+        }
+        None
+    }
+}
+
+fn tick_length(settings: &Settings) -> Duration {
+    let shortest = settings
+        .head_timeout
+        .min(settings.write_idle_timeout)
+        .min(settings.keep_alive_timeout)
+        .min(settings.linger_timeout);
+    (shortest / TICKS_PER_TIMEOUT).clamp(TICK_MIN, TICK_MAX)
+}
+
+/// Reads and forgets, up to a bound.
+async fn read_away<IO: AsyncRead + Unpin>(io: &RefCell<IO>) {
+    let mut buffer = [0; 4096];
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 {
+        let count = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = Pin::new(&mut *io.borrow_mut()).poll_read(cx, &mut buffer);
+            read.map_ok(|()| buffer.filled().len())
+        });
+        match count.await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => left = left.saturating_sub(count),
+        }
+    }
+}
