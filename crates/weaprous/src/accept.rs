@@ -8,6 +8,22 @@ pub(crate) fn prefers_html(accept: &str) -> bool {
         && html >= media_quality(accept, "application", "json")
 }
 
+/// Whether `Accept` ranks JSON above an HTML page. Scripts that say so do; `*/*` does not.
+pub(crate) fn prefers_json(accept: &str) -> bool {
+    media_quality(accept, "application", "json") > media_quality(accept, "text", "html")
+}
+
+/// The weight of a content coding in thousandths, 0 if it is not welcome. A coding that is not listed is as welcome as
+/// `*`; `identity` is always possible unless it is refused (RFC 9110 §12.5.3).
+pub(crate) fn coding_weight(accept_encoding: &str, coding: &str) -> u16 {
+    let listed = coding_quality(accept_encoding, coding);
+    match (listed.or_else(|| coding_quality(accept_encoding, "*")), coding) {
+        (None, "identity") => 1,
+        (weight, "identity") if listed.is_none() => weight.unwrap_or_default().min(1),
+        (weight, _) => weight.unwrap_or_default(),
+    }
+}
+
 /// Whether `Accept-Encoding` lets `coding` be sent and likes it at least as well as `identity`.
 pub(crate) fn accepts_coding(accept_encoding: &str, coding: &str) -> bool {
     let wanted = coding_quality(accept_encoding, coding).or_else(|| coding_quality(accept_encoding, "*")).unwrap_or(0);

@@ -1,42 +1,59 @@
-//! Static files, from a folder or from the binary: media type, validators, conditional requests, single ranges.
+//! Static files, from a folder or from the binary: media type, codings that lie beside a file, validators, conditional
+//! requests, ranges, folders with an index or a listing, one page for applications that route in the browser.
 //!
-//! Never serves what begins with a dot, never leaves its folder, never waits for a FIFO, and reads on the blocking
-//! pool only.
+//! Never serves what begins with a dot unless asked to, never leaves its folder, never waits for a FIFO, and reads on
+//! the blocking pool only.
+//!
+//! ```text
+//!   path ── is_servable ──▶ hot (this worker's memory) ──▶ Resource::respond
+//!                             └─ absent or due ──▶ disk (blocking pool) ──▶ kept in hot
+//! ```
 
+mod address;
+mod asked;
 mod beneath;
 mod conditional;
+mod disk;
+mod freshness;
+mod hot;
+mod listing;
+mod parts;
 mod range;
-mod source;
+mod resource;
 
-use crate::accept;
+use crate::handler::{Handler, LocalBoxFuture};
 use crate::percent;
 use crate::problem::Problem;
 use crate::request::Request;
-use crate::response::{IntoResponse, Redirect};
+use crate::response::IntoResponse;
+use asked::Asked;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use conditional::{Conditions, Validators, Verdict};
-use engine::{Body, Method, Response, StatusCode};
-use range::Wanted;
+use disk::Entry;
+use engine::{Method, Response, StatusCode};
+use listing::Listing;
+use parts::Content;
+use resource::{Coding, Found, Resource};
 use ring::digest;
-use source::FileSource;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+pub use freshness::Freshness;
+pub use hot::FileCache;
 
 /// What a folder's address shows.
 const INDEX: &str = "index.html";
 /// Largest file [`Files::read`] reads whole.
 pub const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// Longer than any tick of a kernel's clock for files; those are 1 to 10 ms.
-const SETTLED: Duration = Duration::from_millis(100);
 
 /// A file that was compiled into the binary.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +68,18 @@ pub struct EmbeddedFile {
 
 /// A tree of files. Cheap to clone.
 ///
+/// It is a handler of its own: the last path parameter says which file is wanted.
+///
+/// ```
+/// use weaprous::{Files, prelude::*};
+/// # fn main() -> std::io::Result<()> {
+/// let site = Files::dir(".")?.listing(true);
+/// App::new().route("/{path..}", [GET], site);
+/// # Ok(()) }
+/// ```
+///
+/// Where more is to be decided, a handler calls [`Files::serve`] or [`Files::try_serve`]:
+///
 /// ```
 /// use weaprous::{Files, prelude::*};
 /// async fn file(Path(path): Path<String>, State(files): State<Files>, request: Request) -> Response {
@@ -64,46 +93,71 @@ pub struct EmbeddedFile {
 #[derive(Debug, Clone)]
 pub struct Files {
     origin: Origin,
+    rules: Arc<Rules>,
 }
 
 #[derive(Debug, Clone)]
 enum Origin {
     Folder(Arc<File>),
-    Embedded(Arc<HashMap<&'static str, Embedded>>),
+    Embedded(&'static [EmbeddedFile], Arc<HashMap<&'static str, Arc<Resource>>>),
 }
 
-#[derive(Debug)]
-struct Embedded {
-    file: EmbeddedFile,
-    hash: String,
-    modified: Option<SystemTime>,
+/// How a tree is served.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    /// Tells one tree from another in the workers' memory.
+    id: u64,
+    index: String,
+    spa: Option<String>,
+    hidden: bool,
+    well_known: bool,
+    listing: bool,
+    upload_form: bool,
+    precompressed: bool,
+    freshness: Option<Arc<dyn Fn(&str) -> Freshness + Send + Sync>>,
+    cache: FileCache,
 }
 
-/// A file that was found, ready to be described and sent.
-struct Found {
-    content: Content,
-    len: u64,
-    validators: Validators,
-    /// The coding of the content, if it has one.
-    gzip: bool,
-    /// Whether another coding of it exists.
-    varies: bool,
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            id: next_id(),
+            index: INDEX.to_owned(),
+            spa: None,
+            hidden: false,
+            well_known: false,
+            listing: false,
+            upload_form: false,
+            precompressed: true,
+            freshness: None,
+            cache: FileCache::default(),
+        }
+    }
 }
 
-enum Content {
-    Bytes(Bytes),
-    File(Arc<File>),
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What lies at a path of a folder.
-enum Entry {
-    File(File, Metadata),
-    /// A folder that has an index.
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("index", &self.index).field("spa", &self.spa).finish_non_exhaustive()
+    }
+}
+
+/// What an address leads to.
+enum Target {
+    File(Arc<Resource>),
+    /// A folder whose address lacks the slash.
     Folder,
+    Listing(Listing),
+    Nothing,
 }
 
 impl Files {
-    /// The files below a folder, read as they are asked for.
+    /// The files below a folder, read as they are asked for. Beside `app.js` may lie `app.js.br`, `app.js.zst` and
+    /// `app.js.gz`, no older than it: clients that take them get them.
     ///
     /// # Errors
     /// It is no folder, or it cannot be opened.
@@ -112,20 +166,76 @@ impl Files {
         if !folder.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { origin: Origin::Folder(Arc::new(folder)) })
+        Ok(Self { origin: Origin::Folder(Arc::new(folder)), rules: Arc::default() })
     }
 
     /// Files that were compiled in. They count as changed when the binary was.
     pub fn embedded(files: &'static [EmbeddedFile]) -> Self {
-        let binary = std::env::current_exe().and_then(std::fs::metadata);
-        let modified = binary.and_then(|binary| binary.modified()).ok();
-        let entry = |file: &EmbeddedFile| (file.path, Embedded { file: *file, hash: hash(file.bytes), modified });
-        Self { origin: Origin::Embedded(Arc::new(files.iter().map(entry).collect())) }
+        let rules = Arc::new(Rules::default());
+        Self { origin: Origin::Embedded(files, embed(files, &rules)), rules }
+    }
+
+    /// What a folder's address shows, instead of `index.html`.
+    pub fn index(self, name: impl Into<String>) -> Self {
+        self.with(|rules| rules.index = name.into())
+    }
+
+    /// Answers with this file where a person opens an address that leads to nothing: for applications that route in
+    /// the browser. Only for navigations: the client prefers HTML, and the last segment has no ending. Everything
+    /// else stays a 404, so that a missing script is seen as missing.
+    pub fn spa(self, page: impl Into<String>) -> Self {
+        self.with(|rules| rules.spa = Some(page.into()))
+    }
+
+    /// Serves files and folders whose name begins with a dot, too.
+    pub fn hidden(self, shown: bool) -> Self {
+        self.with(|rules| rules.hidden = shown)
+    }
+
+    /// Serves the folder `.well-known` (RFC 8615), though it begins with a dot.
+    pub fn well_known(self, shown: bool) -> Self {
+        self.with(|rules| rules.well_known = shown)
+    }
+
+    /// Lists folders on a disk that have no index: as a page, or as JSON where `Accept` prefers it.
+    pub fn listing(self, shown: bool) -> Self {
+        self.with(|rules| rules.listing = shown)
+    }
+
+    /// Puts a form into listings that posts files to the folder's address; what answers it is the application's.
+    pub fn upload_form(self, shown: bool) -> Self {
+        self.with(|rules| rules.upload_form = shown)
+    }
+
+    /// Whether compressed files beside a file are used. They are unless this says otherwise.
+    pub fn precompressed(self, used: bool) -> Self {
+        self.with(|rules| rules.precompressed = used)
+    }
+
+    /// Decides by the name how long a file may be kept, instead of [`Freshness::by_name`].
+    pub fn freshness(self, rule: impl Fn(&str) -> Freshness + Send + Sync + 'static) -> Self {
+        self.with(|rules| rules.freshness = Some(Arc::new(rule)))
+    }
+
+    /// How files on a disk are kept in memory.
+    pub fn cache(self, cache: FileCache) -> Self {
+        self.with(|rules| rules.cache = cache)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        let mut rules = Rules::clone(&self.rules);
+        change(&mut rules);
+        rules.id = next_id();
+        if let Origin::Embedded(files, resources) = &mut self.origin {
+            *resources = embed(files, &rules);
+        }
+        self.rules = Arc::new(rules);
+        self
     }
 
     /// Answers a `GET` or `HEAD` with the file at a decoded path without leading slash, such as a `{path..}`
-    /// parameter gives. The empty path and paths that end in `/` mean their `index.html`; a folder without the slash
-    /// is redirected to.
+    /// parameter gives. The empty path and paths that end in `/` mean their index; a folder without the slash is
+    /// redirected to.
     pub async fn serve(&self, path: &str, request: &Request) -> Response {
         match self.try_serve(path, request).await {
             Ok(Some(response)) => response,
@@ -139,24 +249,101 @@ impl Files {
     /// # Errors
     /// The method is none of `GET` and `HEAD`, or the file could not be opened for a reason of ours.
     pub async fn try_serve(&self, path: &str, request: &Request) -> Result<Option<Response>, Problem> {
-        if !matches!(request.method(), Method::Get | Method::Head) {
+        if !is_read(request) {
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail("files can only be read");
             return Err(problem.own_field("allow", "GET, HEAD"));
         }
-        let Some(name) = file_name(path) else { return Ok(None) };
-        let found = match &self.origin {
-            Origin::Embedded(files) => match files.get(name.as_str()) {
-                Some(file) => file.found(request),
-                None if files.contains_key(format!("{name}/{INDEX}").as_str()) => return Ok(Some(to_folder(request))),
-                None => return Ok(None),
-            },
-            Origin::Folder(root) => match look_up(Arc::clone(root), name.clone()).await? {
-                Some(Entry::File(file, metadata)) => Found::from_file(file, &metadata),
-                Some(Entry::Folder) => return Ok(Some(to_folder(request))),
-                None => return Ok(None),
-            },
+        let asked = Asked::of(request);
+        if let Some(resource) = self.at_hand(path) {
+            return Ok(Some(resource.respond(&asked)));
+        }
+        if !address::is_servable(path, &self.rules) {
+            return Ok(None);
+        }
+        match self.find(path).await? {
+            Target::File(resource) => Ok(Some(resource.respond(&asked))),
+            Target::Folder => Ok(Some(address::to_folder(request))),
+            Target::Listing(listing) => Ok(Some(listing::respond(listing, path, request, self.rules.upload_form))),
+            Target::Nothing => self.fall_back(path, &asked).await,
+        }
+    }
+
+    /// What needs no look at the disk.
+    fn at_hand(&self, path: &str) -> Option<Arc<Resource>> {
+        match &self.origin {
+            Origin::Folder(_) => hot::find(&self.rules, path),
+            Origin::Embedded(_, resources) => resources.get(self.file_name(path).as_ref()).cloned(),
+        }
+    }
+
+    /// The file an address means: that of a folder is its index.
+    fn file_name<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        if path.is_empty() || path.ends_with('/') {
+            Cow::Owned(format!("{path}{}", self.rules.index))
+        } else {
+            Cow::Borrowed(path)
+        }
+    }
+
+    async fn find(&self, path: &str) -> Result<Target, Problem> {
+        let root = match &self.origin {
+            Origin::Folder(root) => Arc::clone(root),
+            Origin::Embedded(_, resources) => {
+                let index = format!("{path}/{}", self.rules.index);
+                return Ok(if resources.contains_key(index.as_str()) { Target::Folder } else { Target::Nothing });
+            }
         };
-        Ok(Some(found.respond(&name, request)))
+        let (known, rules) = (hot::claim(&self.rules, path), Arc::clone(&self.rules));
+        let (before, name, folder) = (known.clone(), self.file_name(path).into_owned(), path.to_owned());
+        let looked = blocking(move || {
+            let entry = disk::look(&root, &name, &rules, before.as_deref())?;
+            let is_folder = folder.is_empty() || folder.ends_with('/');
+            let is_listed = rules.listing && is_folder && matches!(entry, Entry::Nothing);
+            let listing = if is_listed { listing::read(&root, &folder, &rules)? } else { None };
+            Ok((entry, listing))
+        });
+        let (entry, listing) = looked.await.map_err(Problem::internal)?;
+        match (entry, known, listing) {
+            (Entry::Unchanged, Some(known), _) => Ok(Target::File(known)),
+            (Entry::File(resource), ..) => {
+                let resource = Arc::new(resource);
+                self.keep(path, &resource);
+                Ok(Target::File(resource))
+            }
+            (other, _, listing) => {
+                hot::forget(&self.rules, path);
+                Ok(match (other, listing) {
+                    (_, Some(listing)) => Target::Listing(listing),
+                    (Entry::Folder, _) => Target::Folder,
+                    (Entry::Bare, _) if self.rules.listing => Target::Folder,
+                    _ => Target::Nothing,
+                })
+            }
+        }
+    }
+
+    /// A file whose tag is of this moment only is not kept, nor one so long that its space might be missed.
+    fn keep(&self, path: &str, resource: &Arc<Resource>) {
+        if resource.is_settled() && resource.open_bytes_max() <= hot::OPEN_FILE_BYTES_MAX {
+            hot::keep(&self.rules, path, Arc::clone(resource));
+        } else {
+            hot::forget(&self.rules, path);
+        }
+    }
+
+    async fn fall_back(&self, path: &str, asked: &Asked<'_>) -> Result<Option<Response>, Problem> {
+        let Some(page) = &self.rules.spa else { return Ok(None) };
+        let has_ending = path.rsplit('/').next().is_some_and(|last| last.contains('.'));
+        if has_ending || !asked.is_navigation() {
+            return Ok(None);
+        }
+        let found = match self.at_hand(page) {
+            Some(resource) => Target::File(resource),
+            None => self.find(page).await?,
+        };
+        let Target::File(resource) = found else { return Ok(None) };
+        // A cache must not give the page to who asks for the same address as a program.
+        Ok(Some(resource.respond(asked).field("vary", "Accept, Sec-Fetch-Mode")))
     }
 
     /// The content of a file, for programs that make a page of it; `None` if there is none.
@@ -164,53 +351,73 @@ impl Files {
     /// # Errors
     /// It could not be read, or is larger than [`READ_BYTES_MAX`].
     pub async fn read(&self, path: &str) -> io::Result<Option<Bytes>> {
-        let Some(name) = file_name(path) else { return Ok(None) };
-        let root = match &self.origin {
-            Origin::Embedded(files) => {
-                return Ok(files.get(name.as_str()).map(|file| Bytes::from_static(file.file.bytes)));
-            }
-            Origin::Folder(root) => Arc::clone(root),
+        if !address::is_servable(path, &self.rules) {
+            return Ok(None);
+        }
+        let resource = match self.at_hand(path) {
+            Some(resource) => resource,
+            None => match self.find(path).await {
+                Ok(Target::File(resource)) => resource,
+                Ok(_) => return Ok(None),
+                Err(problem) => return Err(io::Error::other(problem)),
+            },
         };
-        blocking(move || {
-            let Some(Entry::File(file, metadata)) = entry(&root, &name)? else { return Ok(None) };
-            if metadata.len() > READ_BYTES_MAX {
-                return Err(io::ErrorKind::FileTooLarge.into());
+        let Some((content, len)) = resource.plain() else { return Ok(None) };
+        if len > READ_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        match content {
+            Content::Bytes(bytes) => Ok(Some(bytes.clone())),
+            Content::File(file) => {
+                let file = Arc::clone(file);
+                blocking(move || {
+                    let mut bytes = vec![0; len as usize];
+                    file.read_exact_at(&mut bytes, 0)?;
+                    Ok(Some(bytes.into()))
+                })
+                .await
             }
-            let mut bytes = Vec::with_capacity(metadata.len() as usize);
-            file.take(READ_BYTES_MAX).read_to_end(&mut bytes)?;
-            Ok(Some(bytes.into()))
-        })
-        .await
-    }
-}
-
-/// The path of the file that an address means; `None` if no file is ever served there.
-fn file_name(path: &str) -> Option<String> {
-    let is_plain = |segment: &str| {
-        !segment.is_empty() && !segment.starts_with('.') && !segment.contains(|c: char| c == '\\' || c.is_control())
-    };
-    let (folder, last) = path.rsplit_once('/').map_or((None, path), |(folder, last)| (Some(folder), last));
-    if folder.is_some_and(|folder| !folder.split('/').all(is_plain)) || !last.is_empty() && !is_plain(last) {
-        return None;
-    }
-    Some(if last.is_empty() { format!("{path}{INDEX}") } else { path.to_owned() })
-}
-
-/// Sends the client to the same path with a slash. Segments are encoded anew and none is empty, so that the target
-/// never looks like another host.
-fn to_folder(request: &Request) -> Response {
-    let mut location = String::new();
-    for segment in request.path().split('/').filter(|segment| !segment.is_empty()) {
-        match percent::decode(segment) {
-            Ok(segment) => location = format!("{location}/{}", percent::encode(&segment)),
-            Err(_) => return Problem::not_found("there is no such file").into_response(),
         }
     }
-    location.push('/');
-    if let Some(query) = request.head.query() {
-        location = format!("{location}?{query}");
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(request.method(), Method::Get | Method::Head)
+}
+
+/// What tells `Files` apart from handlers that are functions.
+#[derive(Debug, Clone, Copy)]
+pub enum ServesFiles {}
+
+impl Handler<ServesFiles> for Files {
+    /// Serves the file that the last path parameter names, or the whole path where there is none.
+    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
+        if is_read(&request)
+            && let Some(resource) = wanted(&request).and_then(|path| self.at_hand(&path))
+        {
+            return Box::pin(std::future::ready(resource.respond(&Asked::of(&request))));
+        }
+        Box::pin(async move {
+            match wanted(&request) {
+                Some(path) => self.serve(&path, &request).await,
+                None => Problem::not_found("there is no such file").into_response(),
+            }
+        })
     }
-    Redirect::permanent(location).into_response()
+}
+
+/// The decoded path that a request names; `None` if it cannot be decoded.
+fn wanted(request: &Request) -> Option<Cow<'_, str>> {
+    if let Some(path) = request.params().1.last() {
+        return Some(Cow::Borrowed(path));
+    }
+    let path = request.path().trim_start_matches('/');
+    if path.contains('%') {
+        // A slash that was encoded is no separator, and no file's name holds one.
+        let has_slash = path.to_ascii_lowercase().contains("%2f");
+        return percent::decode(path).ok().filter(|_| !has_slash).map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(path))
 }
 
 /// Runs file work on the blocking pool.
@@ -218,202 +425,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-async fn look_up(root: Arc<File>, name: String) -> Result<Option<Entry>, Problem> {
-    blocking(move || entry(&root, &name)).await.map_err(Problem::internal)
+fn embed(files: &'static [EmbeddedFile], rules: &Rules) -> Arc<HashMap<&'static str, Arc<Resource>>> {
+    let binary = std::env::current_exe().and_then(std::fs::metadata);
+    let modified = binary.and_then(|binary| binary.modified()).ok();
+    let servable = files.iter().filter(|file| address::is_servable(file.path, rules));
+    servable.map(|file| (file.path, Arc::new(embedded(file, modified, rules)))).collect::<HashMap<_, _>>().into()
 }
 
-fn entry(root: &File, name: &str) -> io::Result<Option<Entry>> {
-    let Some(file) = absent_is_none(beneath::open(root.as_fd(), name))? else { return Ok(None) };
-    let metadata = file.metadata()?;
-    if metadata.is_file() {
-        return Ok(Some(Entry::File(file, metadata)));
-    }
-    if !metadata.is_dir() {
-        return Ok(None); // a FIFO, a socket, a device
-    }
-    let index = absent_is_none(beneath::open(root.as_fd(), &format!("{name}/{INDEX}")))?;
-    Ok(index.map(|_| Entry::Folder))
-}
-
-/// What a stranger may not tell apart: absent, outside, forbidden, a loop of links, a name no file can have.
-fn absent_is_none(opened: io::Result<File>) -> io::Result<Option<File>> {
-    use rustix::io::Errno;
-    match opened {
-        Ok(file) => Ok(Some(file)),
-        Err(error) => match Errno::from_io_error(&error) {
-            Some(
-                Errno::NOENT
-                | Errno::NOTDIR
-                | Errno::XDEV
-                | Errno::LOOP
-                | Errno::NAMETOOLONG
-                | Errno::ACCESS
-                | Errno::NXIO
-                | Errno::INVAL
-                | Errno::ILSEQ,
-            ) => Ok(None),
-            _ => Err(error),
-        },
-    }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, bytes).as_ref()[..16])
-}
-
-impl Embedded {
-    fn found(&self, request: &Request) -> Found {
-        let accepted = request.field("accept-encoding").unwrap_or_default();
-        let gzip = self.file.gzip.filter(|_| accept::accepts_coding(accepted, "gzip"));
-        let bytes = gzip.unwrap_or(self.file.bytes);
-        // Different bytes need different tags (RFC 9110 §8.8.3.3).
-        let etag = if gzip.is_some() { format!("\"{}-gzip\"", self.hash) } else { format!("\"{}\"", self.hash) };
-        Found {
-            content: Content::Bytes(Bytes::from_static(bytes)),
-            len: bytes.len() as u64,
-            validators: Validators { etag, modified: self.modified },
-            gzip: gzip.is_some(),
-            varies: self.file.gzip.is_some(),
-        }
-    }
-}
-
-impl Found {
-    /// The tag is made of everything the system changes with the content: the time of the last change of status
-    /// cannot be set back. A file that changed just now may change again within the same tick of that clock, so its
-    /// tag is of this moment and matches nothing later.
-    fn from_file(file: File, metadata: &Metadata) -> Self {
-        let changed = Duration::new(metadata.ctime().unsigned_abs(), metadata.ctime_nsec() as u32);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let is_settled = now.checked_sub(changed).is_some_and(|age| age >= SETTLED);
-        let moment = if is_settled { String::new() } else { format!("-{:x}", now.as_nanos()) };
-        let (inode, len, changed) = (metadata.ino(), metadata.len(), changed.as_nanos());
-        let etag = format!("\"{inode:x}-{len:x}-{changed:x}{moment}\"");
-        Self {
-            content: Content::File(Arc::new(file)),
-            len: metadata.len(),
-            validators: Validators { etag, modified: metadata.modified().ok() },
-            gzip: false,
-            varies: false,
-        }
-    }
-
-    fn respond(self, name: &str, request: &Request) -> Response {
-        let conditions = Conditions {
-            matches: request.field("if-match"),
-            unmodified_since: request.field("if-unmodified-since"),
-            none_match: request.field("if-none-match"),
-            modified_since: request.field("if-modified-since"),
-            range: request.field("if-range"),
-        };
-        match conditions.judge(&self.validators) {
-            Verdict::Failed => {
-                return Problem::new(StatusCode::PRECONDITION_FAILED).detail("the file has changed").into_response();
-            }
-            Verdict::NotModified => return self.head(StatusCode::NOT_MODIFIED),
-            Verdict::Proceed => {}
-        }
-        let range = request.field("range").filter(|_| request.method() == Method::Get);
-        let range = range.filter(|_| conditions.lets_range(&self.validators, SystemTime::now()));
-        match range.map_or(Wanted::Whole, |field| range::parse(field, self.len)) {
-            // Said outright, since there is no content to tell the length of an empty file from.
-            Wanted::Whole if request.method() == Method::Head => {
-                self.describe(StatusCode::OK, name).field("content-length", self.len.to_string())
-            }
-            Wanted::Whole => self.describe(StatusCode::OK, name).with_body(self.body(0, self.len)),
-            Wanted::Part { first, last } => self
-                .describe(StatusCode::PARTIAL_CONTENT, name)
-                .field("content-range", format!("bytes {first}-{last}/{}", self.len))
-                .with_body(self.body(first, last - first + 1)),
-            Wanted::Unsatisfiable => Problem::new(StatusCode::RANGE_NOT_SATISFIABLE)
-                .detail(format!("the file has {} bytes", self.len))
-                .own_field("content-range", &format!("bytes */{}", self.len))
-                .into_response(),
-        }
-    }
-
-    /// What every answer about the file says, 304 included (RFC 9110 §15.4.5).
-    fn head(&self, status: StatusCode) -> Response {
-        let mut response = Response::new(status)
-            .field("etag", &self.validators.etag)
-            .field("cache-control", "no-cache") // may be kept, is asked about: a changed page shows at once
-            .field("x-content-type-options", "nosniff");
-        if let Some(modified) = self.validators.modified {
-            response = response.field("last-modified", httpdate::fmt_http_date(modified));
-        }
-        if self.varies { response.field("vary", "Accept-Encoding") } else { response }
-    }
-
-    fn describe(&self, status: StatusCode, name: &str) -> Response {
-        let response = self.head(status).field("content-type", media_type(name)).field("accept-ranges", "bytes");
-        if self.gzip { response.field("content-encoding", "gzip") } else { response }
-    }
-
-    fn body(&self, start: u64, len: u64) -> Body {
-        match &self.content {
-            // The numbers are positions in memory, so they fit.
-            Content::Bytes(bytes) => Body::Full(bytes.slice(start as usize..(start + len) as usize)),
-            Content::File(file) => Body::from_source(FileSource::new(Arc::clone(file), start, len)),
-        }
-    }
-}
-
-/// By the name's ending; text is UTF-8 here.
-fn media_type(name: &str) -> String {
-    let guess = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
-    if guess.starts_with("text/") { format!("{guess}; charset=utf-8") } else { guess.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(path: &str, expect: Option<&str>) {
-        assert_eq!(file_name(path).as_deref(), expect, "{path:?}");
-    }
-
-    #[test]
-    fn addresses_mean_files() {
-        check("", Some("index.html"));
-        check("a/", Some("a/index.html"));
-        check("a/b.css", Some("a/b.css"));
-        check("a b/é.txt", Some("a b/é.txt"));
-    }
-
-    #[test]
-    fn what_could_lead_elsewhere_is_nowhere() {
-        for path in [
-            ".env",
-            ".git/config",
-            "a/.b/c",
-            "a/.b",
-            "../x",
-            "a/../x",
-            "./x",
-            "a//b",
-            "//",
-            "/etc/passwd",
-            "/",
-            "..\\x",
-            "a\\b",
-            "a\nb",
-            "a\0",
-            "a/\u{7f}",
-        ] {
-            check(path, None);
-        }
-    }
-
-    #[test]
-    fn media_types_follow_the_name() {
-        let check = |name: &str, expect: &str| assert_eq!(media_type(name), expect);
-        check("a.html", "text/html; charset=utf-8");
-        check("a.css", "text/css; charset=utf-8");
-        check("a.js", "text/javascript; charset=utf-8");
-        check("a.PNG", "image/png");
-        check("a.svg", "image/svg+xml");
-        check("a.json", "application/json");
-        check("a", "application/octet-stream");
-        check("a.unheard-of", "application/octet-stream");
-    }
+fn embedded(file: &EmbeddedFile, modified: Option<SystemTime>, rules: &Rules) -> Resource {
+    let hash = URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, file.bytes).as_ref()[..16]);
+    let found = |coding: Coding, bytes: &'static [u8]| {
+        let etag =
+            if coding == Coding::Identity { format!("\"{hash}\"") } else { format!("\"{hash}-{}\"", coding.token()) };
+        let content = Content::Bytes(Bytes::from_static(bytes));
+        Found { coding, content, len: bytes.len() as u64, etag, modified, is_settled: true }
+    };
+    let packed = file.gzip.map(|bytes| found(Coding::Gzip, bytes));
+    Resource::new(file.path, rules, packed.into_iter().chain([found(Coding::Identity, file.bytes)]).collect())
 }

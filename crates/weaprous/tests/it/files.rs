@@ -5,18 +5,14 @@ use engine::Running;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
+use weaprous::files::{FileCache, Freshness};
 use weaprous::prelude::*;
 use weaprous::{EmbeddedFile, Files};
 
-async fn file(Path(path): Path<String>, State(files): State<Files>, request: Request) -> Response {
-    files.serve(&path, &request).await
-}
-
 fn app(files: Files) -> App {
-    App::new().state(Arc::new(files)).route("/{path..}", [GET], file)
+    App::new().route("/{path..}", [GET], files)
 }
 
 const TEXT: &str = "0123456789";
@@ -47,9 +43,14 @@ fn site() -> (TempDir, Running) {
     symlink("text.txt", root.join("inside.txt")).unwrap();
     mknodat(CWD, root.join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     fs::write(root.join("text.txt"), TEXT).unwrap(); // last, so that all tags are settled when its is
-    let server = serve(app(Files::dir(&root).unwrap()));
+    let server = serve(app(uncached(&root)));
     validators(&server, "/text.txt");
     (outer, server)
+}
+
+/// Every change shows at once.
+fn uncached(root: &std::path::Path) -> Files {
+    Files::dir(root).unwrap().cache(FileCache::OFF)
 }
 
 fn large() -> Vec<u8> {
@@ -156,7 +157,7 @@ fn r1_a_range_is_sent_or_refused_or_ignored() {
     check("bytes=99999999999999999999999-", 416, Some("bytes */10"), "");
     check("bytes=5-2", 200, None, TEXT);
     check("x=0-1", 200, None, TEXT);
-    check("bytes=0-1,3-4", 200, None, TEXT);
+    check("bytes=0-1,3-4", 206, Some("bytes 0-4/10"), "01234");
     check(&format!("bytes={}0-", "0-,".repeat(1000)), 200, None, TEXT);
     assert_eq!(get(&server, "/none.txt", &["Range: bytes=0-"]).status, 416);
     assert_eq!(get(&server, "/text.txt", &[]).field("accept-ranges"), Some("bytes"));
@@ -340,4 +341,312 @@ fn a_folder_that_is_none_is_an_error() {
     fs::write(folder.path().join("file"), "").unwrap();
     assert!(Files::dir(folder.path().join("file")).is_err());
     assert!(Files::dir(folder.path().join("none")).is_err());
+}
+
+/// The parts of a `multipart/byteranges` answer: `Content-Range` and content of each.
+fn parts(response: &testkit::RawResponse) -> Vec<(String, Vec<u8>)> {
+    let media_type = response.field("content-type").unwrap();
+    let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let (mut rest, mut parts) = (&response.body[..], Vec::new());
+    let delimiter = format!("\r\n--{boundary}");
+    loop {
+        rest = rest.strip_prefix(delimiter.as_bytes()).expect("a delimiter");
+        if rest == b"--\r\n" {
+            return parts;
+        }
+        let head_end = rest.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(rest[..head_end].to_vec()).unwrap();
+        let range = head.lines().find_map(|line| line.strip_prefix("content-range: ")).unwrap().to_owned();
+        assert!(head.contains("content-type: "), "{head}");
+        let (first, last) = range.strip_prefix("bytes ").unwrap().split_once('/').unwrap().0.split_once('-').unwrap();
+        let len = last.parse::<usize>().unwrap() - first.parse::<usize>().unwrap() + 1;
+        parts.push((range, rest[head_end + 4..head_end + 4 + len].to_vec()));
+        rest = &rest[head_end + 4 + len..];
+    }
+}
+
+#[test]
+fn r1_several_ranges_are_sent_as_parts() {
+    let (outer, server) = site();
+    fs::write(outer.path().join("root/small.bin"), &large()[..1000]).unwrap();
+    let all = large();
+    for (target, total) in [("/large.bin", LARGE), ("/small.bin", 1000)] {
+        let response = get(&server, target, &["Range: bytes=900-999,0-9, 5-14"]);
+        assert_eq!((response.status, response.field("content-range")), (206, None), "{target}");
+        let expect = [
+            (format!("bytes 900-999/{total}"), all[900..1000].to_vec()),
+            (format!("bytes 0-14/{total}"), all[..15].to_vec()),
+        ];
+        assert_eq!(parts(&response), expect, "{target}");
+        let length: usize = response.field("content-length").unwrap().parse().unwrap();
+        assert_eq!(length, response.body.len());
+        assert_eq!(get(&server, target, &["Range: bytes=0-1,999999-"]).body, all[..2], "one is left: no parts");
+        assert_eq!(get(&server, target, &["Range: bytes=999999-,-0"]).status, 416);
+    }
+    let parts_of_seventeen: String = (0..17).map(|n| format!("{}-{},", n * 1000, n * 1000)).collect();
+    assert_eq!(get(&server, "/large.bin", &[&format!("Range: bytes={parts_of_seventeen}")]).status, 200);
+}
+
+#[test]
+fn r1_ranges_of_embedded_files_are_those_of_files_on_a_disk() {
+    let server = serve(app(Files::embedded(EMBEDDED)));
+    let check = |range: &str, status: u16, content_range: Option<&str>| {
+        let response = get(&server, "/css/a.css", &[&format!("Range: {range}")]);
+        assert_eq!((response.status, response.field("content-range")), (status, content_range), "{range}");
+    };
+    check("bytes=0-", 206, Some("bytes 0-18/19"));
+    check("bytes=-5", 206, Some("bytes 14-18/19"));
+    check("bytes=5-2", 200, None);
+    check("bytes=-0", 416, Some("bytes */19"));
+    check("bytes=0-0,99999999999999999999999-", 206, Some("bytes 0-0/19"));
+    check("x=0-1", 200, None);
+    check(&format!("bytes={}0-", "0-,".repeat(100)), 200, None);
+    assert_eq!(ask(&server, "HEAD", "/css/a.css", &["Range: bytes=0-1"], "").status, 200);
+    let tag = get(&server, "/css/a.css", &[]).field("etag").unwrap().to_owned();
+    let ranged =
+        |if_range: &str| get(&server, "/css/a.css", &["Range: bytes=0-1", &format!("If-Range: {if_range}")]).status;
+    assert_eq!((ranged(&tag), ranged(&format!("W/{tag}")), ranged("\"x\"")), (206, 200, 200));
+    let packed = get(&server, "/css/a.css", &["Accept-Encoding: gzip"]).field("etag").unwrap().to_owned();
+    assert_eq!(ranged(&packed), 200, "another coding's tag");
+    let if_match =
+        |value: &str| get(&server, "/css/a.css", &[&format!("If-Match: {value}"), "If-None-Match: *"]).status;
+    assert_eq!((if_match("\"x\""), if_match(&tag)), (412, 304));
+}
+
+#[test]
+fn p1_embedded_files_have_no_other_spelling() {
+    static SECRETS: &[EmbeddedFile] = &[
+        EmbeddedFile { path: "a.txt", bytes: b"a", gzip: None },
+        EmbeddedFile { path: ".env", bytes: b"secret", gzip: None },
+        EmbeddedFile { path: "docs/.git/config", bytes: b"secret", gzip: None },
+    ];
+    let server = serve(app(Files::embedded(SECRETS)));
+    for target in
+        ["/../a.txt", "/%2e%2e/a.txt", "/..%2fa.txt", "//a.txt", "/a.txt/", "/a.txt%00", "/./a.txt", "/x/../a.txt"]
+    {
+        assert!(matches!(get(&server, target, &[]).status, 400 | 404), "{target}");
+    }
+    for target in ["/.env", "/%2eenv", "/docs/.git/config"] {
+        assert_eq!(get(&server, target, &[]).status, 404, "{target}");
+    }
+    assert_eq!(get(&server, "/a.txt", &[]).text(), "a");
+}
+
+#[test]
+fn p2_a_listing_shows_nothing_that_leads_out() {
+    let (outer, _) = site();
+    let root = outer.path().join("root");
+    fs::remove_file(root.join("index.html")).unwrap();
+    let server = serve(app(uncached(&root).listing(true)));
+    let json = get(&server, "/", &["Accept: application/json"]);
+    assert_eq!(json.field("content-type"), Some("application/json"));
+    let listing: serde_json::Value = serde_json::from_slice(&json.body).unwrap();
+    let names: Vec<_> =
+        listing["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    for absent in ["link.html", "absolute.html", "outside", "pipe", ".env", ".git"] {
+        assert!(!names.contains(&absent), "{absent} in {names:?}");
+    }
+    for present in ["docs", "a b", "text.txt", "large.bin", "linked-index"] {
+        assert!(names.contains(&present), "{present} not in {names:?}");
+    }
+    assert_eq!(get(&server, "/linked-index/", &[]).status, 200, "its index leads out, so that it has none");
+    assert!(!get(&server, "/linked-index/", &[]).text().contains("secret"));
+    assert_eq!(get(&server, "/outside/", &[]).status, 404);
+    assert_eq!(get(&server, "/empty", &[]).field("location"), Some("/empty/"));
+}
+
+#[test]
+fn p3_hidden_files_show_by_choice_alone() {
+    let (outer, _) = site();
+    let root = outer.path().join("root");
+    fs::create_dir(root.join(".well-known")).unwrap();
+    fs::write(root.join(".well-known/security.txt"), "contact").unwrap();
+    let statuses = |files: Files| {
+        let server = serve(app(files));
+        ["/.env", "/.git/config", "/.well-known/security.txt"].map(|target| get(&server, target, &[]).status)
+    };
+    assert_eq!(statuses(uncached(&root)), [404, 404, 404]);
+    assert_eq!(statuses(uncached(&root).well_known(true)), [404, 404, 200]);
+    assert_eq!(statuses(uncached(&root).hidden(true)), [200, 200, 200]);
+}
+
+#[test]
+fn p4_names_in_a_listing_are_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["<script>alert(1)<", "a\"b'&.txt", "line\nend", "back\\slash", "\u{202e}gpj.exe", "a:b", "100%"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let server = serve(app(uncached(folder.path()).listing(true)));
+    let page = get(&server, "/", &["Accept: text/html"]);
+    let text = page.text();
+    assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!((page.field("vary"), page.field("x-content-type-options")), (Some("Accept"), Some("nosniff")));
+    assert!(page.field("content-security-policy").unwrap().starts_with("default-src 'none'; style-src 'sha256-"));
+    for absent in ["<script", "line\nend", "\u{202e}", "href=\"a:b"] {
+        assert!(!text.contains(absent), "{absent:?}");
+    }
+    for present in
+        ["&lt;script&gt;alert(1)&lt;", "href=\"%3Cscript%3E", "a&quot;b&#39;&amp;.txt", "line\u{fffd}end", "./"]
+    {
+        assert!(present == "./" || text.contains(present), "{present:?}");
+    }
+    assert!(text.contains("<td class=\"none\" title=\"No address can mean this name\">back\\slash"), "no dead link");
+    // What is linked is there.
+    for link in text.split("<td><a href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert_eq!(get(&server, &format!("/{link}"), &[]).status, 200, "{link}");
+    }
+    let head = ask(&server, "HEAD", "/", &["Accept: text/html"], "");
+    assert_eq!((head.status, head.field("content-length")), (200, page.field("content-length")));
+}
+
+#[test]
+fn a_listing_is_sorted_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, size) in [("a10", 1), ("a9", 30), ("B", 2)] {
+        fs::write(folder.path().join(name), "x".repeat(size)).unwrap();
+    }
+    fs::create_dir(folder.path().join("zoo")).unwrap();
+    let server = serve(app(uncached(folder.path()).listing(true)));
+    let check = |query: &str, expect: [&str; 4]| {
+        let json = get(&server, &format!("/{query}"), &["Accept: application/json"]);
+        let listing: serde_json::Value = serde_json::from_slice(&json.body).unwrap();
+        let names: Vec<_> =
+            listing["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expect, "{query}");
+    };
+    check("", ["zoo", "a9", "a10", "B"]);
+    check("?sort=name&order=desc", ["zoo", "B", "a10", "a9"]);
+    check("?sort=size", ["zoo", "a10", "B", "a9"]);
+    check("?sort=size&order=desc", ["zoo", "a9", "B", "a10"]);
+    check("?sort=nonsense", ["zoo", "a9", "a10", "B"]);
+    assert_eq!(get(&server, "/", &["Accept: */*"]).field("content-type"), Some("text/html; charset=utf-8"));
+}
+
+#[test]
+fn r3_files_that_lie_compressed_beside_are_sent_to_who_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, age_s: u64| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(age_s);
+        fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    for name in ["a.js", "a.js.gz", "a.js.br", "a.js.zst", "old.js", "old.js.gz", "alone.js"] {
+        put(name, name, if name == "old.js.gz" { 7200 } else { 3600 });
+    }
+    fs::create_dir(folder.path().join("alone.js.gz")).unwrap();
+    put("only.css.gz", "x", 3600);
+    let server = serve(app(uncached(folder.path())));
+    let check = |target: &str, accept: &str, text: &str, coding: Option<&str>| {
+        let response = get(&server, target, &[&format!("Accept-Encoding: {accept}")]);
+        assert_eq!((response.text(), response.field("content-encoding")), (text, coding), "{target} {accept}");
+        response
+    };
+    let mut tags: Vec<String> =
+        [("", None), ("gzip", Some("gzip")), ("gzip, br, zstd", Some("br")), ("zstd, br;q=0.1", Some("zstd"))]
+            .into_iter()
+            .map(|(accept, coding)| {
+                let ending = match coding {
+                    None => "",
+                    Some("gzip") => ".gz",
+                    Some("zstd") => ".zst",
+                    Some(other) => &format!(".{other}"),
+                };
+                let response = check("/a.js", accept, &format!("a.js{ending}"), coding);
+                assert_eq!(response.field("vary"), Some("Accept-Encoding"));
+                assert_eq!(response.field("content-type"), Some("text/javascript; charset=utf-8"));
+                response.field("etag").unwrap().to_owned()
+            })
+            .collect();
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), 4, "a tag for each coding");
+    check("/a.js", "gzip;q=0, br;q=0", "a.js", None);
+    check("/old.js", "gzip", "old.js", None);
+    check("/alone.js", "gzip", "alone.js", None);
+    assert_eq!(get(&server, "/only.css", &["Accept-Encoding: gzip"]).status, 404);
+    // Asked for by its own name, the packed file is what it is.
+    let packed = get(&server, "/a.js.gz", &["Accept-Encoding: gzip"]);
+    assert_eq!((packed.text(), packed.field("content-encoding")), ("a.js.gz", None));
+    assert_eq!(packed.field("content-type"), Some("application/gzip"));
+    let plain = serve(app(uncached(folder.path()).precompressed(false)));
+    assert_eq!(get(&plain, "/a.js", &["Accept-Encoding: gzip"]).text(), "a.js");
+}
+
+#[test]
+fn names_with_a_hash_are_kept_for_good_and_pages_are_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["app.3f9a1c2b.js", "app.js", "index.html", "data.json"] {
+        fs::write(folder.path().join(name), "x").unwrap();
+    }
+    let check = |server: &Running, target, expect| {
+        assert_eq!(get(server, target, &[]).field("cache-control"), Some(expect), "{target}");
+    };
+    let server = serve(app(uncached(folder.path())));
+    check(&server, "/app.3f9a1c2b.js", "public, max-age=31536000, immutable");
+    for target in ["/app.js", "/", "/data.json"] {
+        check(&server, target, "no-cache");
+    }
+    let own = uncached(folder.path()).freshness(|name| match name {
+        "data.json" => Freshness::NoStore,
+        name if name.ends_with(".js") => Freshness::Seconds(60),
+        name => Freshness::by_name(name),
+    });
+    let server = serve(app(own));
+    check(&server, "/app.3f9a1c2b.js", "public, max-age=60");
+    check(&server, "/data.json", "no-store");
+    check(&server, "/", "no-cache");
+}
+
+#[test]
+fn one_page_stands_for_addresses_that_people_open() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("index.html"), "app").unwrap();
+    fs::write(folder.path().join("a.js"), "script").unwrap();
+    static APP: &[EmbeddedFile] = &[
+        EmbeddedFile { path: "index.html", bytes: b"app", gzip: None },
+        EmbeddedFile { path: "a.js", bytes: b"script", gzip: None },
+    ];
+    for files in [uncached(folder.path()).spa("index.html"), Files::embedded(APP).spa("index.html")] {
+        let server = serve(app(files));
+        let check = |target: &str, fields: &[&str], status: u16, text: Option<&str>| {
+            let response = get(&server, target, fields);
+            assert_eq!(response.status, status, "{target} {fields:?}");
+            assert!(text.is_none_or(|text| response.text() == text), "{target} {fields:?}");
+        };
+        let html = "Accept: text/html,*/*;q=0.8";
+        check("/users/7", &[html], 200, Some("app"));
+        check("/users/7/", &[html, "Sec-Fetch-Mode: navigate"], 200, Some("app"));
+        check("/a.js", &[html], 200, Some("script"));
+        check("/missing.js", &[html], 404, None);
+        check("/users/7", &["Accept: */*"], 404, None);
+        check("/users/7", &["Accept: application/json"], 404, None);
+        check("/users/7", &[html, "Sec-Fetch-Mode: cors"], 404, None);
+        check("/.git/config", &[html], 404, None);
+        assert_eq!(get(&server, "/users/7", &[html]).field("vary"), Some("Accept, Sec-Fetch-Mode"));
+        assert_eq!(ask(&server, "POST", "/users/7", &[html], "x").status, 405);
+    }
+}
+
+#[test]
+fn what_is_kept_in_memory_is_compared_with_the_disk() {
+    let (outer, _) = site();
+    let root = outer.path().join("root");
+    let often = FileCache { check_every: Duration::from_millis(20), ..FileCache::default() };
+    let rarely = FileCache { check_every: Duration::from_hours(1), ..FileCache::default() };
+    let (often, rarely) =
+        (serve(app(Files::dir(&root).unwrap().cache(often))), serve(app(Files::dir(&root).unwrap().cache(rarely))));
+    for server in [&often, &rarely] {
+        for target in ["/text.txt", "/large.bin"] {
+            validators(server, target); // settled, so that it is kept
+        }
+    }
+    fs::write(root.join("text.txt"), "9876543210").unwrap();
+    fs::remove_file(root.join("large.bin")).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while get(&often, "/text.txt", &[]).text() == TEXT || get(&often, "/large.bin", &[]).status != 404 {
+        assert!(std::time::Instant::now() < deadline, "a change is never seen");
+    }
+    assert_eq!(get(&rarely, "/text.txt", &[]).text(), TEXT, "kept whole");
+    assert!(get(&rarely, "/large.bin", &[]).body == large(), "kept open");
 }
