@@ -153,8 +153,8 @@ impl Body {
     }
 }
 
-fn refuse_forbidden(name: &[u8], _value: &[u8], _span: FieldSpan) -> Result<(), ErrorKind> {
-    match trailers::judge(name) {
+fn refuse_forbidden(input: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
+    match trailers::judge(span.name(input)) {
         Verdict::Refuse => Err(ErrorKind::ForbiddenTrailer),
         Verdict::Keep | Verdict::Drop => Ok(()),
     }

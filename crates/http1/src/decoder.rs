@@ -11,9 +11,10 @@ use crate::body::Body;
 use crate::framing::Facts;
 use crate::lines::{LineFault, LineScan};
 use crate::received::{FieldSpan, ReceivedFields};
+use crate::scan;
 use crate::section::{NameRule, Section, SectionLimits};
 use crate::start_line::{self, RequestLine, StatusLine};
-use crate::{ErrorKind, Limits, Method, ParseError, RequestHead, ResponseHead, Trailers};
+use crate::{ErrorKind, Framing, Limits, Method, ParseError, RequestHead, ResponseHead, Trailers};
 use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
@@ -85,12 +86,21 @@ pub struct ResponseDecoder {
 #[derive(Debug)]
 enum State {
     Head,
+    /// A head was taken whose message ends with it.
+    NoBody,
     Body(Body),
     /// The last message was the last; what follows is not looked at.
     Closed,
     /// What follows is another protocol's.
     Switched,
     Failed(ParseError),
+}
+
+impl State {
+    /// After a head whose body ends in this way.
+    fn of_body(framing: Framing, limits: &Limits) -> Result<Self, ErrorKind> {
+        if framing.is_empty() { Ok(Self::NoBody) } else { Body::new(framing, limits).map(Self::Body) }
+    }
 }
 
 /// A head as far as it was read; `Line` is its first line. A head that comes whole is never one for longer than a
@@ -130,9 +140,16 @@ impl RequestDecoder {
         head: &mut Option<RequestHead>,
     ) -> Result<Option<Step>, ParseError> {
         let step = match &mut self.state {
-            State::Head => self.poll_head(input, head),
+            State::Head => {
+                return match self.poll_head(input, head) {
+                    Ok(true) => Ok(Some(Step::Head)),
+                    Ok(false) => Ok(None),
+                    Err(kind) => Err(self.fail(kind)),
+                };
+            }
+            State::NoBody => Ok(Some(Step::End)),
             State::Body(body) => body.poll(input, &self.limits, NameRule::Strict),
-            State::Closed | State::Switched => Ok(None),
+            State::Closed | State::Switched => return Ok(None),
             State::Failed(error) => return Err(*error),
         };
         if let Ok(Some(Step::End)) = step {
@@ -148,6 +165,7 @@ impl RequestDecoder {
     pub fn handle_eof(&mut self) -> Result<Option<Event<RequestHead>>, ParseError> {
         let ended = match &mut self.state {
             State::Failed(error) => return Err(*error),
+            State::NoBody => Ok(Some(Event::End)),
             State::Body(body) => body.handle_eof().map(|()| Some(Event::End)),
             State::Head if self.partial.is_some() => Err(ErrorKind::Incomplete),
             State::Head | State::Closed | State::Switched => Ok(None),
@@ -165,30 +183,54 @@ impl RequestDecoder {
 
     /// Whether a head has been taken whose `End` has not.
     pub fn is_in_body(&self) -> bool {
-        matches!(self.state, State::Body(_))
+        matches!(self.state, State::NoBody | State::Body(_))
     }
 
-    fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<Option<Step>, ErrorKind> {
-        let mut head = match self.partial.take() {
-            Some(partial) => *partial,
-            None if self.skip_leading_lines(input)? => PartialHead::default(),
-            None => return Ok(None),
-        };
-        if head.line.is_none() {
-            head.line = request_line(&mut head.section.lines, input, &self.limits)?;
+    /// Takes a head into `slot`; false when it is not complete.
+    fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
+        if self.partial.is_none() {
+            if !self.skip_leading_lines(input)? {
+                return Ok(false);
+            }
+            if let Some((length, facts)) = scan::request_head(input, &self.limits, slot) {
+                return self.take_head(input, length, &facts, slot);
+            }
         }
-        let complete = head.read_fields(input, &self.limits, NameRule::Strict, Facts::note_request)?;
-        let (true, Some(line)) = (complete, &head.line) else {
-            self.partial = Some(Box::new(head));
-            return Ok(None);
-        };
-        let verdict = RequestHead::judge(line, &head.facts)?;
+        self.poll_partial(input, slot)
+    }
+
+    /// Reads a head that is not of the common shape, or not yet complete.
+    #[cold]
+    fn poll_partial(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
+        let mut partial = self.partial.take().unwrap_or_default();
+        if partial.line.is_none() {
+            partial.line = request_line(&mut partial.section.lines, input, &self.limits)?;
+        }
+        let complete = partial.read_fields(input, &self.limits, NameRule::Strict, Facts::note_request)?;
+        if !complete {
+            self.partial = Some(partial);
+            return Ok(false);
+        }
+        let PartialHead { line: Some(line), section, facts } = *partial else { return Ok(false) };
+        *slot.insert(RequestHead::begin(line)).fields_mut().spans_mut() = section.spans;
+        self.take_head(input, section.lines.start(), &facts, slot)
+    }
+
+    /// Judges the head in `slot` and gives it its bytes from the front of `input`.
+    fn take_head(
+        &mut self,
+        input: &mut BytesMut,
+        length: usize,
+        facts: &Facts,
+        slot: &mut Option<RequestHead>,
+    ) -> Result<bool, ErrorKind> {
+        let Some(head) = slot else { return Ok(false) };
+        let verdict = head.judge(facts)?;
         self.leading_lines = 0;
         self.keep_alive = verdict.keep_alive;
-        self.state = State::Body(Body::new(verdict.framing, &self.limits)?);
-        let bytes = input.split_to(head.section.lines.start()).freeze();
-        RequestHead::put(slot, line, verdict, bytes, head.section.spans);
-        Ok(Some(Step::Head))
+        self.state = State::of_body(verdict.framing, &self.limits)?;
+        head.fields_mut().set_bytes(input.split_to(length).freeze());
+        Ok(true)
     }
 
     /// Drops empty lines in front; false when the first byte of a request is not there yet.
@@ -256,6 +298,7 @@ impl ResponseDecoder {
     ) -> Result<Option<Step>, ParseError> {
         let step = match &mut self.state {
             State::Head => self.poll_head(input, head),
+            State::NoBody => Ok(Some(Step::End)),
             State::Body(body) => body.poll(input, &self.limits, NameRule::TrimBeforeColon),
             State::Closed | State::Switched => Ok(None),
             State::Failed(error) => return Err(*error),
@@ -274,6 +317,7 @@ impl ResponseDecoder {
     pub fn handle_eof(&mut self) -> Result<Option<Event<ResponseHead>>, ParseError> {
         let ended = match &mut self.state {
             State::Failed(error) => return Err(*error),
+            State::NoBody => Ok(Some(Event::End)),
             State::Body(body) => body.handle_eof().map(|()| Some(Event::End)),
             State::Head if self.partial.is_some() => Err(ErrorKind::Incomplete),
             State::Head | State::Closed if !self.expected.is_empty() => Err(ErrorKind::NoResponse),
@@ -308,8 +352,7 @@ impl ResponseDecoder {
         if head.line.is_none() {
             head.line = status_line(&mut head.section.lines, input, &self.limits)?;
         }
-        let note = |facts: &mut Facts, name: &[u8], value: &[u8], _| facts.note(name, value);
-        let complete = head.read_fields(input, &self.limits, NameRule::TrimBeforeColon, note)?;
+        let complete = head.read_fields(input, &self.limits, NameRule::TrimBeforeColon, Facts::note)?;
         if !complete || head.line.is_none() {
             self.partial = Some(Box::new(head));
             return Ok(None);
@@ -333,13 +376,13 @@ impl ResponseDecoder {
             return Ok(());
         }
         self.keep_alive = head.keep_alive();
-        self.state = State::Body(Body::new(head.framing(), &self.limits)?);
+        self.state = State::of_body(head.framing(), &self.limits)?;
         Ok(())
     }
 
     /// A final response is complete.
     fn end_message(&mut self) {
-        if matches!(self.state, State::Body(_)) {
+        if matches!(self.state, State::NoBody | State::Body(_)) {
             self.expected.remove(0);
         }
         self.interim = 0;
@@ -364,14 +407,14 @@ impl<Line> PartialHead<Line> {
         input: &[u8],
         limits: &Limits,
         rule: NameRule,
-        note: impl Fn(&mut Facts, &[u8], &[u8], FieldSpan) -> Result<(), ErrorKind>,
+        note: impl Fn(&mut Facts, &[u8], FieldSpan) -> Result<(), ErrorKind>,
     ) -> Result<bool, ErrorKind> {
         if self.line.is_none() {
             return Ok(false);
         }
         let section_limits = SectionLimits { bytes_max: limits.head_bytes(), fields_max: limits.fields_max };
         let facts = &mut self.facts;
-        self.section.read(input, section_limits, rule, |name, value, span| note(facts, name, value, span))
+        self.section.read(input, section_limits, rule, |input, span| note(facts, input, span))
     }
 }
 
@@ -383,7 +426,8 @@ impl<Line> Default for PartialHead<Line> {
 
 /// Reads the request line, if it is complete.
 fn request_line(lines: &mut LineScan, input: &[u8], limits: &Limits) -> Result<Option<RequestLine>, ErrorKind> {
-    match lines.next(input, start_line::request_line_end_max(limits)) {
+    let end_max = start_line::request_line_end_max(limits);
+    match lines.next(input, end_max) {
         Ok(Some(line)) => start_line::request_line(&input[line], limits).map(Some),
         Ok(None) => Ok(None),
         Err(LineFault::TooLong) => Err(start_line::overlong_request_line(input)),

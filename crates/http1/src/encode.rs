@@ -84,17 +84,14 @@ pub fn write_response_head(out: &mut impl BufMut, spec: &ResponseSpec<'_>) -> Wr
         return Written { body: BodyEncoder::discarding(), keep_alive: true };
     }
     if let (Some(date), false) = (spec.date, spec.fields.has(Special::Date)) {
-        out.put_slice(b"Date: ");
-        out.put_slice(date);
-        out.put_slice(b"\r\n");
+        write_date(out, date);
     }
     write_fields(out, spec.fields);
     let framing = response_framing(spec);
     let keep_alive = spec.keep_alive && framing != Framing::UntilClose && !lists_close(spec.fields);
-    let body = write_response_framing(out, spec, framing);
+    let (declared, body) = response_body(spec, framing);
     let revived = keep_alive && spec.request_version == Version::Http10;
-    write_connection(out, spec.fields, keep_alive, revived);
-    out.put_slice(b"\r\n");
+    write_end(out, declared, spec.fields, keep_alive, revived);
     Written { body, keep_alive }
 }
 
@@ -126,9 +123,7 @@ pub fn write_request_head(out: &mut impl BufMut, spec: &RequestSpec<'_>) -> Resu
         Framing::None if expects_content(spec.method) => Framing::Length(0),
         framing => framing,
     };
-    write_framing(out, framing);
-    write_connection(out, spec.fields, spec.keep_alive && !lists_close(spec.fields), false);
-    out.put_slice(b"\r\n");
+    write_end(out, framing, spec.fields, spec.keep_alive && !lists_close(spec.fields), false);
     Ok(BodyEncoder::new(framing))
 }
 
@@ -145,33 +140,51 @@ fn response_framing(spec: &ResponseSpec<'_>) -> Framing {
     }
 }
 
-fn write_response_framing(out: &mut impl BufMut, spec: &ResponseSpec<'_>, framing: Framing) -> BodyEncoder {
+/// What the head says of the body, and what writes the body.
+fn response_body(spec: &ResponseSpec<'_>, framing: Framing) -> (Framing, BodyEncoder) {
     let tunnel = spec.request_method == Method::Connect && spec.status.is_success();
     if spec.status.is_interim() || spec.status == StatusCode::NO_CONTENT || tunnel {
-        return BodyEncoder::discarding();
+        return (Framing::None, BodyEncoder::discarding());
     }
     if spec.request_method == Method::Head || spec.status == StatusCode::NOT_MODIFIED {
-        write_framing(out, framing);
-        return BodyEncoder::discarding();
+        return (framing, BodyEncoder::discarding());
     }
     let framing = match framing {
         Framing::None => Framing::Length(0),
         framing => framing,
     };
-    write_framing(out, framing);
-    BodyEncoder::new(framing)
+    (framing, BodyEncoder::new(framing))
 }
 
-fn write_framing(out: &mut impl BufMut, framing: Framing) {
+/// Writes what stands after the fields: how the body ends, `Connection` if there is anything to say, the empty line.
+/// `revived` is a connection of an HTTP/1.0 client that lives on.
+fn write_end(out: &mut impl BufMut, framing: Framing, fields: &Fields, keep_alive: bool, revived: bool) {
+    let says_nothing = keep_alive && !revived && !fields.has(Special::Upgrade) && !fields.has(Special::Te);
+    if let (Framing::Length(length), true) = (framing, says_nothing) {
+        return write_content_length(out, length, b"\r\n\r\n"); // the most common end, in one piece
+    }
     match framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
-        Framing::Length(length) => {
-            out.put_slice(b"Content-Length: ");
-            write_decimal(out, length);
-            out.put_slice(b"\r\n");
-        }
+        Framing::Length(length) => write_content_length(out, length, b"\r\n"),
     }
+    write_connection(out, fields, keep_alive, revived);
+    out.put_slice(b"\r\n");
+}
+
+/// An IMF-fixdate has this many bytes (RFC 9110 §5.6.7).
+const DATE_BYTES: usize = 29;
+
+fn write_date(out: &mut impl BufMut, date: &[u8]) {
+    const NAME: &[u8; 6] = b"Date: ";
+    let Ok(date) = <&[u8; DATE_BYTES]>::try_from(date) else {
+        out.put_slice(NAME);
+        out.put_slice(date);
+        return out.put_slice(b"\r\n");
+    };
+    let mut line = *b"Date: .............................\r\n"; // put together here and copied once
+    line[NAME.len()..NAME.len() + DATE_BYTES].copy_from_slice(date);
+    out.put_slice(&line);
 }
 
 fn write_status_line(out: &mut impl BufMut, status: StatusCode) {
@@ -195,8 +208,7 @@ fn write_fields(out: &mut impl BufMut, fields: &Fields) {
     }
 }
 
-/// Writes the one `Connection` field, if there is anything to say. `revived` is a connection of an
-/// HTTP/1.0 client that lives on.
+/// Writes the one `Connection` field, if there is anything to say.
 fn write_connection(out: &mut impl BufMut, fields: &Fields, keep_alive: bool, revived: bool) {
     let mut separator: &[u8] = b"Connection: ";
     let mut option = |out: &mut dyn FnMut(&[u8]), wanted: bool, name: &[u8]| {
@@ -224,15 +236,22 @@ fn lists_close(fields: &Fields) -> bool {
 /// The longest 64-bit number has this many decimal digits.
 const DECIMAL_DIGITS_MAX: usize = 20;
 
-fn write_decimal(out: &mut impl BufMut, mut number: u64) {
-    let mut digits = [0; DECIMAL_DIGITS_MAX];
-    let mut start = DECIMAL_DIGITS_MAX;
+/// Writes `Content-Length: number` and `end`, put together from its end and copied once.
+fn write_content_length(out: &mut impl BufMut, mut number: u64, end: &[u8]) {
+    const NAME: &[u8; 16] = b"Content-Length: ";
+    const END_MAX: usize = 4;
+    let mut line = [0; NAME.len() + DECIMAL_DIGITS_MAX + END_MAX];
+    let line_end = NAME.len() + DECIMAL_DIGITS_MAX + end.len();
+    let mut start = NAME.len() + DECIMAL_DIGITS_MAX;
+    line[start..line_end].copy_from_slice(end);
     loop {
         start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
+        line[start] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
-            return out.put_slice(&digits[start..]);
+            break;
         }
     }
+    line[start - NAME.len()..start].copy_from_slice(NAME);
+    out.put_slice(&line[start - NAME.len()..line_end]);
 }

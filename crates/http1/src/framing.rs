@@ -5,7 +5,7 @@
 
 use crate::ascii::{is_token, trim};
 use crate::received::FieldSpan;
-use crate::{ErrorKind, Method, StatusCode, Version, target, tokens};
+use crate::{ErrorKind, Method, StatusCode, Version, scan, target, tokens};
 
 /// How a body ends. Nothing downstream looks at `Content-Length` or `Transfer-Encoding` again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,45 +63,51 @@ enum Expectation {
 
 impl Facts {
     /// Takes notice of a request's field.
-    pub(crate) fn note_request(&mut self, name: &[u8], value: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
+    #[inline]
+    pub(crate) fn note_request(&mut self, input: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
+        let name = span.name(input);
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.is_some() || target::host_name_end(value).is_none() {
+            4 if is(name, b"host") => {
+                let good = scan::is_host(input, span) || target::host_name_end(span.value(input)).is_some();
+                if self.host.is_some() || !good {
                     return Err(ErrorKind::Host);
                 }
                 self.host = Some(span);
             }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
+            6 if is(name, b"expect") => {
+                let value = span.value(input);
                 let known = value.eq_ignore_ascii_case(b"100-continue") && self.expectation != Expectation::Unknown;
                 self.expectation = if known { Expectation::Continue } else { Expectation::Unknown };
             }
-            12 if name.eq_ignore_ascii_case(b"content-type") => {
+            12 if is(name, b"content-type") => {
                 if self.has(Sign::ContentType) {
                     return Err(ErrorKind::ContentType);
                 }
                 self.see(Sign::ContentType);
             }
-            _ => return self.note(name, value),
+            _ => return self.note(input, span),
         }
         Ok(())
     }
 
     /// Takes notice of a response's field.
-    pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ErrorKind> {
+    #[inline]
+    pub(crate) fn note(&mut self, input: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
+        let name = span.name(input);
         match name.len() {
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.see(Sign::Upgrade),
-            10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            7 if is(name, b"upgrade") => self.see(Sign::Upgrade),
+            10 if is(name, b"connection") => self.note_connection(span.value(input)),
+            14 if is(name, b"content-length") => {
                 if self.content_length.is_some() {
                     return Err(ErrorKind::ContentLength);
                 }
-                self.content_length = Some(content_length(value)?);
+                self.content_length = Some(content_length(span.value(input))?);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            17 if is(name, b"transfer-encoding") => {
                 if self.has(Sign::Chunked) {
                     return Err(ErrorKind::TransferEncoding);
                 }
-                only_chunked(value)?;
+                only_chunked(span.value(input))?;
                 self.see(Sign::Chunked);
             }
             _ => {}
@@ -118,6 +124,9 @@ impl Facts {
     }
 
     fn note_connection(&mut self, value: &[u8]) {
+        if is(value, b"keep-alive") {
+            return self.see(Sign::KeepAlive); // what browsers send
+        }
         for option in tokens(value) {
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.see(Sign::Close),
@@ -174,6 +183,18 @@ impl Facts {
             (false, length) => Ok(length.map(Framing::Length)),
         }
     }
+}
+
+/// Whether a name or value is this one, in any case; `known` is lower-case letters and hyphens.
+///
+/// Setting one bit is enough to fold the case: but for control bytes, which neither has, no other byte becomes a
+/// letter or a hyphen by it.
+fn is<const LEN: usize>(text: &[u8], known: &[u8; LEN]) -> bool {
+    let Ok(text) = <&[u8; LEN]>::try_from(text) else {
+        return false;
+    };
+    let differing = text.iter().zip(known).fold(0, |bits, (byte, known)| bits | ((byte | 0x20) ^ known));
+    differing == 0
 }
 
 /// Digits only, in decimal, whatever zeros stand in front.

@@ -1,25 +1,17 @@
 //! Received heads: what a start line and its fields say, with everything a driver asks of them.
 
 use crate::framing::Facts;
-use crate::received::Spans;
 use crate::start_line::{RequestLine, StatusLine};
-use crate::target::{self, Target};
+use crate::target;
 use crate::{ErrorKind, Framing, Method, ReceivedFields, StatusCode, TargetForm, Version, tokens};
-use bytes::Bytes;
 use std::ops::Range;
 
 /// The head of a received request. Cloning shares the bytes.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
     fields: ReceivedFields,
-    method: Method,
-    version: Version,
-    target: Target,
-    host: Range<u16>,
-    framing: Framing,
-    keep_alive: bool,
-    expects_continue: bool,
-    upgrade: bool,
+    line: RequestLine,
+    verdict: Verdict,
 }
 
 /// The head of a received response. Cloning shares the bytes.
@@ -36,6 +28,7 @@ pub struct ResponseHead {
 }
 
 /// What the fields of a request decide beside the application.
+#[derive(Debug, Clone)]
 pub(crate) struct Verdict {
     host: Range<u16>,
     pub(crate) framing: Framing,
@@ -44,9 +37,13 @@ pub(crate) struct Verdict {
     upgrade: bool,
 }
 
-impl RequestHead {
+impl Verdict {
+    /// Of a head whose fields have not been read.
+    const NONE: Self =
+        Self { host: 0..0, framing: Framing::None, keep_alive: false, expects_continue: false, upgrade: false };
+
     /// Judges a complete head as a whole.
-    pub(crate) fn judge(line: &RequestLine, facts: &Facts) -> Result<Verdict, ErrorKind> {
+    pub(crate) fn new(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
         let version = line.version;
         if facts.host.is_none() && version == Version::Http11 {
             return Err(ErrorKind::HostMissing);
@@ -57,7 +54,7 @@ impl RequestHead {
             Some(span) => span.value_range(),
             None => 0..0,
         };
-        Ok(Verdict {
+        Ok(Self {
             host,
             framing,
             keep_alive: facts.keep_alive(version),
@@ -65,57 +62,57 @@ impl RequestHead {
             upgrade: facts.upgrade(version),
         })
     }
+}
 
-    /// Builds the head in `slot`.
-    #[inline]
-    pub(crate) fn put(slot: &mut Option<Self>, line: &RequestLine, verdict: Verdict, bytes: Bytes, spans: Spans) {
-        let Verdict { host, framing, keep_alive, expects_continue, upgrade } = verdict;
-        *slot = Some(Self {
-            fields: ReceivedFields::new(bytes, spans),
-            method: line.method,
-            version: line.version,
-            target: line.target.clone(),
-            host,
-            framing,
-            keep_alive,
-            expects_continue,
-            upgrade,
-        });
+impl RequestHead {
+    /// A head of which the first line has been read.
+    pub(crate) fn begin(line: RequestLine) -> Self {
+        Self { fields: ReceivedFields::default(), line, verdict: Verdict::NONE }
+    }
+
+    pub(crate) fn fields_mut(&mut self) -> &mut ReceivedFields {
+        &mut self.fields
+    }
+
+    /// Judges a head whose fields have been read.
+    pub(crate) fn judge(&mut self, facts: &Facts) -> Result<&Verdict, ErrorKind> {
+        self.verdict = Verdict::new(&self.line, facts)?;
+        Ok(&self.verdict)
     }
 
     /// The method.
     pub fn method(&self) -> Method {
-        self.method
+        self.line.method
     }
 
     /// The target exactly as received: visible ASCII.
     pub fn target(&self) -> &str {
-        self.text(&self.target.whole)
+        self.text(&self.line.target.whole)
     }
 
     /// Which of the four shapes the target has.
     pub fn form(&self) -> TargetForm {
-        self.target.form
+        self.line.target.form
     }
 
     /// The path, still percent-encoded, starting with `/`; `*` in asterisk form, empty in authority
     /// form.
     pub fn path(&self) -> &str {
-        if self.target.form == TargetForm::Absolute && self.target.path.is_empty() {
+        if self.line.target.form == TargetForm::Absolute && self.line.target.path.is_empty() {
             return "/";
         }
-        self.text(&self.target.path)
+        self.text(&self.line.target.path)
     }
 
     /// What follows the first `?`, still percent-encoded.
     pub fn query(&self) -> Option<&str> {
-        self.target.query.as_ref().map(|query| self.text(query))
+        self.line.target.query.as_ref().map(|query| self.text(query))
     }
 
     /// The host and port the request is for: the target's if it names one, otherwise `Host`
     /// (RFC 9112 §3.2.2, §3.3). Empty only for an HTTP/1.0 request that says nothing.
     pub fn host(&self) -> &str {
-        self.text(&self.host)
+        self.text(&self.verdict.host)
     }
 
     /// The host without port; IPv6 literals keep their brackets.
@@ -130,7 +127,7 @@ impl RequestHead {
 
     /// The version the client speaks.
     pub fn version(&self) -> Version {
-        self.version
+        self.line.version
     }
 
     /// The fields, in order.
@@ -155,23 +152,23 @@ impl RequestHead {
 
     /// How the body ends. Never `UntilClose`.
     pub fn framing(&self) -> Framing {
-        self.framing
+        self.verdict.framing
     }
 
     /// Says how the body ends where the connection frames it itself.
     pub(crate) fn set_framing(&mut self, framing: Framing) {
-        self.framing = framing;
+        self.verdict.framing = framing;
     }
 
     /// Whether the client lets the connection live after this exchange (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
-        self.keep_alive
+        self.verdict.keep_alive
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     /// False without a body and for HTTP/1.0.
     pub fn expects_continue(&self) -> bool {
-        self.expects_continue
+        self.verdict.expects_continue
     }
 
     /// The options listed in `Connection`, among them names of fields not to forward.
@@ -182,7 +179,7 @@ impl RequestHead {
     /// The protocols the client offers to switch to; empty unless `Connection: upgrade` stands
     /// beside `Upgrade` in an HTTP/1.1 request. `h2c` is left out (RFC 9113 §3.1).
     pub fn upgrade(&self) -> impl Iterator<Item = &str> {
-        offers(&self.fields, self.upgrade)
+        offers(&self.fields, self.verdict.upgrade)
     }
 
     /// Whether the client offers to switch to this protocol, such as `websocket`.

@@ -32,6 +32,7 @@ mod lines;
 mod method;
 mod outgoing;
 mod received;
+mod scan;
 mod section;
 mod start_line;
 mod status;

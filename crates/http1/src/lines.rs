@@ -21,11 +21,6 @@ pub(crate) enum LineFault {
 }
 
 impl LineScan {
-    /// Whether no byte has been looked at.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.searched == 0
-    }
-
     /// Where the next line starts: everything before is complete lines.
     pub(crate) fn start(&self) -> usize {
         self.start

@@ -14,10 +14,45 @@ pub struct ReceivedFields {
 /// would change framing, routing or authentication never appear here (RFC 9110 §6.5.1).
 pub type Trailers = ReceivedFields;
 
-/// Fields kept without allocating; browsers send 10 to 16.
-const SPANS_INLINE: usize = 16;
+/// Fields kept without allocating: what programs send. More would make every move of a head dearer than the one
+/// allocation that a browser's 10 to 16 fields cost.
+const SPANS_INLINE: usize = 4;
 
-pub(crate) type Spans = SmallVec<[FieldSpan; SPANS_INLINE]>;
+/// Room made when the inline one is used up.
+const SPANS_SPILLED: usize = 16;
+
+/// Where the fields of a section stand.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spans(SmallVec<[FieldSpan; SPANS_INLINE]>);
+
+impl Spans {
+    #[inline]
+    pub(crate) fn push(&mut self, span: FieldSpan) {
+        if self.0.len() == SPANS_INLINE && !self.0.spilled() {
+            self.spill();
+        }
+        self.0.push(span);
+    }
+
+    #[cold]
+    fn spill(&mut self) {
+        let mut spilled = Vec::with_capacity(SPANS_SPILLED);
+        spilled.extend_from_slice(&self.0);
+        self.0 = SmallVec::from_vec(spilled);
+    }
+
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(FieldSpan) -> bool) {
+        self.0.retain(|span| keep(*span));
+    }
+}
+
+impl std::ops::Deref for Spans {
+    type Target = [FieldSpan];
+
+    fn deref(&self) -> &[FieldSpan] {
+        &self.0
+    }
+}
 
 /// Where one field stands in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +90,14 @@ impl FieldSpan {
 impl ReceivedFields {
     pub(crate) fn new(bytes: Bytes, spans: Spans) -> Self {
         Self { bytes, spans }
+    }
+
+    pub(crate) fn spans_mut(&mut self) -> &mut Spans {
+        &mut self.spans
+    }
+
+    pub(crate) fn set_bytes(&mut self, bytes: Bytes) {
+        self.bytes = bytes;
     }
 
     /// The whole section these fields came in, start line included.

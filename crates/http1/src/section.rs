@@ -30,13 +30,13 @@ pub(crate) struct SectionLimits {
 }
 
 impl Section {
-    /// Reads on; true when the empty line was reached. `note` sees each field's name and value.
+    /// Reads on; true when the empty line was reached. `note` sees each field, first to last.
     pub(crate) fn read(
         &mut self,
         input: &[u8],
         limits: SectionLimits,
         rule: NameRule,
-        mut note: impl FnMut(&[u8], &[u8], FieldSpan) -> Result<(), ErrorKind>,
+        mut note: impl FnMut(&[u8], FieldSpan) -> Result<(), ErrorKind>,
     ) -> Result<bool, ErrorKind> {
         while let Some(line) = self.lines.next(input, limits.bytes_max)? {
             if line.is_empty() {
@@ -46,7 +46,7 @@ impl Section {
                 return Err(ErrorKind::TooManyFields);
             }
             let span = field_line(input, line, rule)?;
-            note(span.name(input), span.value(input), span)?;
+            note(input, span)?;
             self.spans.push(span);
         }
         Ok(false)

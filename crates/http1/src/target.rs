@@ -75,6 +75,17 @@ pub(crate) fn port(suffix: &str) -> Option<u16> {
 }
 
 impl Target {
+    /// An origin-form target; the query begins after `path_end` if `end` is beyond it.
+    pub(crate) fn origin(start: usize, path_end: usize, end: usize) -> Self {
+        Self {
+            form: TargetForm::Origin,
+            whole: start as u16..end as u16,
+            authority: 0..0,
+            path: start as u16..path_end as u16,
+            query: (path_end < end).then(|| path_end as u16 + 1..end as u16),
+        }
+    }
+
     fn new(form: TargetForm, target: &[u8], start: usize, authority: Range<usize>, path: Range<usize>) -> Self {
         Self {
             form,

@@ -1,0 +1,229 @@
+//! The common shapes of a head's lines, recognised in one pass of sixteen bytes at a step.
+//!
+//! What is recognised here is a part of what `start_line` and `section` accept, and is read the same. `None` means only
+//! "not that simple": those judge it then, and only they refuse anything. Nothing here keeps state.
+
+use crate::framing::Facts;
+use crate::received::FieldSpan;
+use crate::start_line::{RequestLine, request_line_end_max};
+use crate::target::Target;
+use crate::{Limits, Method, RequestHead, Version};
+
+/// Bytes looked at in one step: what the smallest vector registers hold.
+const BLOCK: usize = 16;
+
+/// A whole head: its length, its fields' facts, and all but its bytes in `slot`.
+#[inline]
+pub(crate) fn request_head(input: &[u8], limits: &Limits, slot: &mut Option<RequestHead>) -> Option<(usize, Facts)> {
+    let window = &input[..input.len().min(limits.head_bytes())];
+    let (line, mut at) = request_line(window, request_line_end_max(limits), limits)?;
+    let head = slot.insert(RequestHead::begin(line));
+    let spans = head.fields_mut().spans_mut();
+    let mut facts = Facts::default();
+    while window.get(at..at + 2)? != b"\r\n" {
+        let (span, next_line) = field_line(window, at)?;
+        facts.note_request(window, span).ok()?;
+        if spans.len() == limits.fields_max {
+            return None;
+        }
+        spans.push(span);
+        at = next_line;
+    }
+    Some((at + 2, facts))
+}
+
+/// A request line with an origin-form target and the usual version, and where the next line starts.
+#[inline]
+fn request_line(input: &[u8], end_max: usize, limits: &Limits) -> Option<(RequestLine, usize)> {
+    let window = &input[..input.len().min(end_max)];
+    let (method, start) = if window.starts_with(b"GET ") {
+        (Method::Get, 4)
+    } else {
+        let end = find(window, 0, |byte| byte == b' ');
+        (Method::from_bytes(&window[..end])?, end + 1)
+    };
+    let [b'/', second, ..] = window.get(start..)? else { return None };
+    if *second == b'/' || method == Method::Connect {
+        return None;
+    }
+    let path_end = find(window, start, |byte| !is_visible(byte) | (byte == b'?') | (byte == b'\\') | (byte == b'#'));
+    let has_query = window.get(path_end) == Some(&b'?');
+    let end = if has_query { find(window, path_end, |byte| !is_visible(byte) | (byte == b'#')) } else { path_end };
+    let target_fits = end - start <= limits.target_bytes_max;
+    let version_end = end + LINE_TAIL.len();
+    if !target_fits || window.get(end..version_end)? != LINE_TAIL {
+        return None;
+    }
+    let target = Target::origin(start, path_end, end);
+    Some((RequestLine { method, version: Version::Http11, target }, version_end))
+}
+
+/// What follows the target.
+const LINE_TAIL: &[u8; 11] = b" HTTP/1.1\r\n";
+
+/// A field line whose name is letters, digits and hyphens and whose value is not empty, has no tabs, and one space
+/// before it and none after; and where the next line starts.
+#[inline]
+fn field_line(window: &[u8], start: usize) -> Option<(FieldSpan, usize)> {
+    let name_end = find(window, start, |byte| !is_letter(byte) & !byte.is_ascii_digit() & (byte != b'-'));
+    let value_start = name_end + 2;
+    if name_end == start || window.get(name_end..value_start)? != b": " {
+        return None;
+    }
+    let value_end = find_control(window, value_start);
+    let next_line = value_end + 2;
+    if window.get(value_end..next_line)? != b"\r\n" {
+        return None;
+    }
+    let value = &window[value_start..value_end];
+    if *value.first()? == b' ' || *value.last()? == b' ' {
+        return None;
+    }
+    Some((FieldSpan::new(start, name_end, value_start, value_end), next_line))
+}
+
+/// Whether the value is a host name of letters, digits, dots and hyphens, and perhaps a port.
+#[inline]
+pub(crate) fn is_host(input: &[u8], value: FieldSpan) -> bool {
+    let range = value.value_range();
+    let (start, end) = (usize::from(range.start), usize::from(range.end));
+    let window = &input[..input.len().min(end + BLOCK)];
+    let name_end =
+        find(window, start, |byte| !is_letter(byte) & !byte.is_ascii_digit() & (byte != b'.') & (byte != b'-'));
+    if name_end == start || name_end >= end {
+        return name_end == end && start < end;
+    }
+    let port = &window[name_end + 1..end];
+    let is_short = !port.is_empty() && port.len() <= PORT_DIGITS_SAFE;
+    window[name_end] == b':' && is_short && port.iter().all(u8::is_ascii_digit)
+}
+
+/// A number with at most so many digits is a port, whatever the digits.
+const PORT_DIGITS_SAFE: usize = 4;
+
+const fn is_letter(byte: u8) -> bool {
+    (byte | 0x20).wrapping_sub(b'a') < 26
+}
+
+const fn is_visible(byte: u8) -> bool {
+    byte.wrapping_sub(0x21) < 0x7f - 0x21
+}
+
+/// Where the first control byte at or after `from` is, HTAB included, or the end. A byte that is none may be taken for
+/// one after a byte of 0xff: the caller looks at what it finds.
+#[inline]
+fn find_control(bytes: &[u8], from: usize) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let mut at = from;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*word);
+        // The highest bit of each byte: set by the first where the byte is below 0x20, by the second where it is 0x7f.
+        let below = word.wrapping_sub(ONES * 0x20);
+        let delete = word.wrapping_add(ONES);
+        let found = (below | delete) & !word & (ONES * 0x80);
+        if found != 0 {
+            return at + (found.trailing_zeros() / u8::BITS) as usize;
+        }
+        at += size_of::<u64>();
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(u8::is_ascii_control).unwrap_or(rest.len())
+}
+
+/// The first place at or after `from` whose byte `stops`, or the end.
+///
+/// `stops` is written without early exits, so that a block of it compiles to vector instructions.
+#[inline]
+fn find(bytes: &[u8], from: usize, stops: impl Fn(u8) -> bool) -> usize {
+    let mut at = from;
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let offset = first_in_block(block, &stops);
+        at += offset;
+        if offset < BLOCK {
+            return at;
+        }
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| stops(byte)).unwrap_or(rest.len())
+}
+
+/// The first place in a block whose byte `stops`, or its length. By itself, lest it be mixed with what is around it
+/// and no longer be recognised as a vector's work.
+#[inline(never)]
+fn first_in_block(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> usize {
+    let mut marks = [0; BLOCK];
+    for (mark, &byte) in marks.iter_mut().zip(block) {
+        *mark = if stops(byte) { 0xff } else { 0 };
+    }
+    (u128::from_le_bytes(marks).trailing_zeros() / u8::BITS) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Every byte at every place among harmless ones, found where a plain loop finds it.
+    #[test]
+    fn what_stops_is_found_wherever_it_stands() {
+        let stops = |byte: u8| !is_visible(byte) | (byte == b'?');
+        for length in 0..40 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'x'; length];
+                    bytes[at] = byte;
+                    let expect = bytes.iter().position(|&byte| stops(byte)).unwrap_or(length);
+                    assert_eq!(find(&bytes, 0, stops), expect, "{byte:#x} at {at} of {length}");
+                    let expect = bytes.iter().position(u8::is_ascii_control).unwrap_or(length);
+                    assert_eq!(find_control(&bytes, 0), expect, "{byte:#x} at {at} of {length}");
+                }
+            }
+            assert_eq!(find(&vec![b'x'; length], 3, stops), length.max(3));
+        }
+    }
+
+    /// Where it may be mistaken, it stops too early and never too late.
+    #[test]
+    fn no_control_byte_is_passed_over() {
+        for (left, right) in [(0xff, 0x7e), (0xff, 0x7f), (0xff, 0), (0x80, 0x1f), (0x1f, 0x20), (0xfe, 0x7f)] {
+            let mut bytes = [b'x'; 16];
+            (bytes[4], bytes[5], bytes[9]) = (left, right, b'\r');
+            let first = bytes.iter().position(u8::is_ascii_control).unwrap();
+            assert!(find_control(&bytes, 0) <= first, "{left:#x} {right:#x}");
+        }
+    }
+
+    fn check(line: &str, expect: Option<(&str, &str)>) {
+        let got = field_line(line.as_bytes(), 0).map(|(span, next_line)| {
+            assert_eq!(next_line, line.len());
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            (text(span.name(line.as_bytes())), text(span.value(line.as_bytes())))
+        });
+        assert_eq!(got, expect.map(|(name, value)| (name.to_owned(), value.to_owned())), "{line:?}");
+    }
+
+    #[test]
+    fn only_the_plainest_lines_are_recognised() {
+        check("Host: a\r\n", Some(("Host", "a")));
+        check("Accept-Language: en-GB,en;q=0.9 \u{e9}\r\n", Some(("Accept-Language", "en-GB,en;q=0.9 \u{e9}")));
+        for unusual in [
+            "a:b\r\n",
+            "a: \r\n",
+            "a:  b\r\n",
+            "a: b \r\n",
+            "a: b\tc\r\n",
+            "a_b: c\r\n",
+            ": b\r\n",
+            "a : b\r\n",
+            "\r\n",
+            "a: b\n",
+            "a: b\rc\r\n",
+            "a: b",
+            "a: b\r",
+            "a",
+            "",
+        ] {
+            check(unusual, None);
+        }
+    }
+}
