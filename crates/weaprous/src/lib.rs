@@ -40,6 +40,8 @@ pub mod extract;
 pub mod files;
 mod handler;
 mod layer;
+#[cfg(feature = "multipart")]
+pub mod multipart;
 mod pairs;
 pub mod percent;
 pub mod problem;
@@ -47,15 +49,17 @@ mod request;
 pub mod response;
 mod router;
 mod same_origin;
+pub mod sealed;
 mod service;
 pub mod session;
 pub mod sse;
+pub mod testing;
 
 pub use app::{App, Bound, GRACE, Route, ServeError};
 pub use cookie::{CookieBuilder, Cookies, SetCookie};
 pub use engine::{self, Body, Method, Response, StatusCode, Stop};
 pub use extract::{ClientAddr, Form, FromParts, FromRequest, LastEventId, Path, Query, State};
-pub use files::{EmbeddedFile, Files};
+pub use files::{EmbeddedFile, FileCache, Files, Freshness};
 pub use handler::{Handler, LocalBoxFuture};
 pub use layer::{Layer, Next};
 pub use pairs::PAIRS_MAX;

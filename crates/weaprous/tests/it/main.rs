@@ -8,3 +8,5 @@ mod responding;
 mod routing;
 mod sessions;
 mod support;
+mod testing;
+mod uploads;
