@@ -129,7 +129,7 @@ pub fn write_request_head(out: &mut impl BufMut, spec: &RequestSpec<'_>) -> Resu
 
 /// Whether a request without content says so with `Content-Length: 0` (RFC 9110 §8.6).
 fn expects_content(method: Method) -> bool {
-    matches!(method, Method::Post | Method::Put | Method::Patch)
+    matches!(method, Method::Post | Method::Put | Method::Patch | Method::Query)
 }
 
 /// How the body would end if this response could have one.
@@ -158,15 +158,16 @@ fn response_body(spec: &ResponseSpec<'_>, framing: Framing) -> (Framing, BodyEnc
 
 /// Writes what stands after the fields: how the body ends, `Connection` if there is anything to say, the empty line.
 /// `revived` is a connection of an HTTP/1.0 client that lives on.
+#[inline]
 fn write_end(out: &mut impl BufMut, framing: Framing, fields: &Fields, keep_alive: bool, revived: bool) {
     let says_nothing = keep_alive && !revived && !fields.has(Special::Upgrade) && !fields.has(Special::Te);
     if let (Framing::Length(length), true) = (framing, says_nothing) {
-        return write_content_length(out, length, b"\r\n\r\n"); // the most common end, in one piece
+        return write_content_length(out, length, true); // the most common end, in one piece
     }
     match framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
-        Framing::Length(length) => write_content_length(out, length, b"\r\n"),
+        Framing::Length(length) => write_content_length(out, length, false),
     }
     write_connection(out, fields, keep_alive, revived);
     out.put_slice(b"\r\n");
@@ -198,6 +199,7 @@ fn write_status_line(out: &mut impl BufMut, status: StatusCode) {
 }
 
 /// Writes what the application set, without what follows from the rest.
+#[inline]
 fn write_fields(out: &mut impl BufMut, fields: &Fields) {
     if fields.has(Special::Framing) || fields.has(Special::Connection) {
         for line in fields.wire_without(&[Special::Framing, Special::Connection]) {
@@ -228,6 +230,7 @@ fn write_connection(out: &mut impl BufMut, fields: &Fields, keep_alive: bool, re
     }
 }
 
+#[inline]
 fn lists_close(fields: &Fields) -> bool {
     fields.has(Special::Connection)
         && fields.get_all("connection").flat_map(tokens).any(|option| option.eq_ignore_ascii_case(b"close"))
@@ -236,14 +239,15 @@ fn lists_close(fields: &Fields) -> bool {
 /// The longest 64-bit number has this many decimal digits.
 const DECIMAL_DIGITS_MAX: usize = 20;
 
-/// Writes `Content-Length: number` and `end`, put together from its end and copied once.
-fn write_content_length(out: &mut impl BufMut, mut number: u64, end: &[u8]) {
+/// Writes `Content-Length: number` and its line end, and the empty line if nothing else follows; put together from its
+/// end and copied once.
+fn write_content_length(out: &mut impl BufMut, mut number: u64, is_last: bool) {
     const NAME: &[u8; 16] = b"Content-Length: ";
-    const END_MAX: usize = 4;
-    let mut line = [0; NAME.len() + DECIMAL_DIGITS_MAX + END_MAX];
-    let line_end = NAME.len() + DECIMAL_DIGITS_MAX + end.len();
-    let mut start = NAME.len() + DECIMAL_DIGITS_MAX;
-    line[start..line_end].copy_from_slice(end);
+    const END: &[u8; 4] = b"\r\n\r\n";
+    const DIGITS_END: usize = NAME.len() + DECIMAL_DIGITS_MAX;
+    let mut line = [0; DIGITS_END + END.len()];
+    line[DIGITS_END..].copy_from_slice(END);
+    let mut start = DIGITS_END;
     loop {
         start -= 1;
         line[start] = b'0' + (number % 10) as u8;
@@ -252,6 +256,8 @@ fn write_content_length(out: &mut impl BufMut, mut number: u64, end: &[u8]) {
             break;
         }
     }
-    line[start - NAME.len()..start].copy_from_slice(NAME);
-    out.put_slice(&line[start - NAME.len()..line_end]);
+    start -= NAME.len();
+    line[start..start + NAME.len()].copy_from_slice(NAME);
+    let end = if is_last { line.len() } else { DIGITS_END + 2 };
+    out.put_slice(&line[start..end]);
 }
