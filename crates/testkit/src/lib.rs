@@ -1,9 +1,10 @@
-//! For tests only: raw HTTP client, case files, byte-wise splitting.
+//! For tests only: raw HTTP client, case files, other people's corpora, byte-wise splitting.
 //!
 //! Knows nothing of the crates it tests, so that a mistake in them cannot hide itself here.
 
 pub mod cases;
 mod client;
+pub mod corpus;
 mod seed;
 mod split;
 

@@ -4,6 +4,7 @@
 mod cases;
 mod conformance;
 mod corpus;
+mod differential;
 mod properties;
 mod transcript;
 mod wire;
