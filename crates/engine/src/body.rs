@@ -238,13 +238,25 @@ impl Body {
     }
 
     /// Changes how many bytes of a request's content are accepted, from `body_bytes_max` of the
-    /// settings to `max`. Of no effect on content of our own.
+    /// settings to `max`: beyond it reading fails.
     pub fn set_limit(&mut self, max: u64) {
         match self {
+            Self::Full(bytes) if bytes.len() as u64 > max => *self = Self::from_source(TooLarge { max }),
             Self::Stream(BodyStream { inner: Inner::Incoming(incoming), .. }) => incoming.set_limit(max),
             Self::Stream(BodyStream { inner: Inner::Source(source), .. }) => source.set_limit(max),
             _ => {}
         }
+    }
+}
+
+/// Content that is here, and longer than it may be.
+struct TooLarge {
+    max: u64,
+}
+
+impl Source for TooLarge {
+    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        Poll::Ready(Some(Err(BodyError::TooLarge { max: self.max })))
     }
 }
 

@@ -45,6 +45,12 @@ impl<Decoder> Wire<Decoder> {
         if self.input.capacity() == 0 {
             self.input = buffers.input();
         }
+        if let Stream::Plain(socket) = socket {
+            let room = if bulk { BODY_READ_BYTES } else { HEAD_READ_BYTES };
+            let count = ready!(socket.poll_recv(cx, &mut self.input, room))?;
+            self.is_eof |= count == 0;
+            return Poll::Ready(Ok(count));
+        }
         if bulk && self.input.is_empty() {
             self.input.reserve(BODY_READ_BYTES);
         } else if self.input.capacity() == self.input.len() {
@@ -61,6 +67,16 @@ impl<Decoder> Wire<Decoder> {
             self.output = buffers.output();
         }
         &mut self.output
+    }
+
+    /// Takes over what another has already received, and what it could not send.
+    pub(crate) fn resume(&mut self, input: BytesMut, output: Vec<u8>, sent: usize, large: Bytes) {
+        (self.input, self.output, self.sent, self.large) = (input, output, sent, large);
+    }
+
+    /// What carries the bytes.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        self.socket.as_ref()
     }
 
     /// Queues `large` behind the output. Nothing may be appended before both are flushed.

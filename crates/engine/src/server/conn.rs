@@ -1,10 +1,12 @@
 //! One connection as its parts share it: the loop that answers requests, and the bodies that are
 //! read from it. Every wait has a deadline.
 
-use super::clock::{Pace, Timer};
+use super::clock::{Millis, Pace, Timer};
 use super::incoming::{self, BodyState};
+use super::reactor::{HUNG_UP, Idle, Readiness};
 use super::worker::Worker;
 use crate::Peer;
+use crate::file::FileBody;
 use crate::stream::Stream;
 use crate::wire::Wire;
 use http1::{Event, ParseError, RequestDecoder, RequestHead};
@@ -12,7 +14,13 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
+/// A connection that has been quiet for so long goes back to the front.
+const REST_AFTER: Duration = Duration::from_millis(500);
+/// Most bytes of a file sent at a time, so that other connections have their turn.
+#[cfg(target_os = "linux")]
+const FILE_SLICE_BYTES: usize = 512 * 1024;
 /// Bytes of further requests that are received while one is being answered.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -26,7 +34,9 @@ pub(super) struct Conn {
     writing: Timer,
     reading_pace: Pace,
     writing_pace: Pace,
-    requests_left: Cell<u32>,
+    pub(super) requests_left: Cell<u32>,
+    /// What the reactor says about the socket, where it is one of its own.
+    readiness: Option<Rc<Readiness>>,
     /// Wakes the task that answers requests.
     task: RefCell<Option<Waker>>,
 }
@@ -41,22 +51,34 @@ pub(super) enum Next {
     TooSlow,
     /// It says nothing more, or nothing for too long.
     Nothing,
+    /// It has been quiet for a while and may be until this time.
+    Rest(Millis),
 }
 
 /// What the connection waits for while it has no request.
 #[derive(PartialEq)]
 enum Waiting {
     NotYet,
-    ForFirstByte,
+    ForFirstByte { until: Millis },
     ForHead,
 }
 
 impl Conn {
-    pub(super) fn new(socket: Stream, peer: Peer, worker: Rc<Worker>) -> Self {
+    pub(super) fn new(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>) -> Self {
         let decoder = RequestDecoder::new(worker.settings.limits.clone());
+        Self::resume(stream, decoder, peer, worker)
+    }
+
+    /// A connection whose bytes were read so far by this decoder.
+    pub(super) fn resume(stream: Stream, decoder: RequestDecoder, peer: Rc<Peer>, worker: Rc<Worker>) -> Self {
+        let readiness = match &stream {
+            Stream::Plain(socket) => Some(socket.readiness()),
+            _ => None,
+        };
         Self {
-            peer: Rc::new(peer),
-            wire: RefCell::new(Wire::new(socket, decoder)),
+            peer,
+            readiness,
+            wire: RefCell::new(Wire::new(stream, decoder)),
             body: BodyState::default(),
             reading: Timer::default(),
             writing: Timer::default(),
@@ -170,14 +192,34 @@ impl Conn {
             *waiting = Waiting::ForHead;
             self.reading.arm(self.worker.clock.after(settings.head_timeout));
         } else if *waiting == Waiting::NotYet {
-            *waiting = Waiting::ForFirstByte;
             let patience = if is_first { settings.head_timeout } else { settings.keep_alive_timeout };
-            self.reading.arm(self.worker.clock.after(patience));
+            *waiting = Waiting::ForFirstByte { until: self.worker.clock.after(patience) };
+            let first_look = if self.readiness.is_some() { patience.min(REST_AFTER) } else { patience };
+            self.reading.arm(self.worker.clock.after(first_look));
         }
         if !self.reading.poll_expired(&self.worker.clock, cx) {
             return Poll::Pending;
         }
-        Poll::Ready(if is_idle { Next::Nothing } else { Next::TooSlow })
+        Poll::Ready(match waiting {
+            _ if !is_idle => Next::TooSlow,
+            Waiting::ForFirstByte { until } if *until > self.worker.now() => Next::Rest(*until),
+            _ => Next::Nothing,
+        })
+    }
+
+    /// Gives the connection back to the front, which waits for the next request without a task.
+    pub(super) fn rest(&self, deadline: Millis) {
+        let taken = self.wire.borrow_mut().take_socket();
+        let Some(Stream::Plain(socket)) = taken else { return };
+        socket.put_back(|fd| Idle {
+            fd,
+            site: 0,
+            requests_left: self.requests_left.get(),
+            tells_writable: false,
+            deadline,
+            peer: self.peer.clone(),
+            counted: None,
+        });
     }
 
     /// Reads once into the input; 0 is the end. No deadline: that is the caller's.
@@ -192,7 +234,9 @@ impl Conn {
         if let Poll::Ready(read) = self.poll_fill(cx, bulk) {
             self.reading.disarm();
             let count = read?;
-            let fast = self.reading_pace.handle_progress(count, now, settings.rate_min, settings.rate_grace);
+            // What was here long before anybody asked for it did not keep us waiting.
+            let came = self.readiness.as_ref().map_or(now, |readiness| readiness.readable_at.get().min(now));
+            let fast = self.reading_pace.handle_progress(count, came, settings.rate_min, settings.rate_grace);
             return Poll::Ready(if fast { Ok(count) } else { Err(io::ErrorKind::TimedOut.into()) });
         }
         self.reading_pace.handle_wait(now);
@@ -213,23 +257,60 @@ impl Conn {
             }
             wire.poll_flush(cx, &mut progress)
         };
-        let settings = &self.worker.settings;
-        let now = self.worker.now();
         if progress > 0 {
-            self.writing.disarm();
-            if !self.writing_pace.handle_progress(progress, now, settings.rate_min, settings.rate_grace) {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+            self.handle_sent(progress)?;
         }
         if flushed.is_ready() {
             return flushed;
         }
-        self.writing_pace.handle_wait(now);
-        self.writing.arm_once(|| self.worker.clock.after(settings.write_idle_timeout));
+        self.poll_blocked(cx).map(Err)
+    }
+
+    /// Counts bytes the client took; fails when it takes them too slowly.
+    fn handle_sent(&self, count: usize) -> io::Result<()> {
+        let settings = &self.worker.settings;
+        let now = self.worker.now();
+        self.writing.disarm();
+        let room_came = self.readiness.as_ref().map_or(now, |readiness| readiness.writable_at.get().min(now));
+        if self.writing_pace.handle_progress(count, room_came, settings.rate_min, settings.rate_grace) {
+            return Ok(());
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// The client takes nothing: how much longer is that all right?
+    fn poll_blocked(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.writing_pace.handle_wait(self.worker.now());
+        self.writing.arm_once(|| self.worker.clock.after(self.worker.settings.write_idle_timeout));
         if self.writing.poll_expired(&self.worker.clock, cx) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         Poll::Pending
+    }
+
+    /// Whether a file can be sent to the socket by the system itself.
+    pub(super) fn sends_files(&self) -> bool {
+        cfg!(target_os = "linux") && matches!(self.wire.borrow().stream(), Some(Stream::Plain(_)))
+    }
+
+    /// Sends what is queued and then from a file, within the deadline and rate; the bytes of the file that were sent.
+    #[cfg(target_os = "linux")]
+    pub(super) fn poll_send_file(&self, cx: &mut Context<'_>, file: &FileBody) -> Poll<io::Result<u64>> {
+        ready!(self.poll_flush(cx))?;
+        let sent = match self.wire.borrow().stream() {
+            Some(Stream::Plain(socket)) => {
+                let count = usize::try_from(file.left).unwrap_or(usize::MAX).min(FILE_SLICE_BYTES);
+                socket.poll_send_file(cx, &file.file, file.offset, count)
+            }
+            _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        let Poll::Ready(sent) = sent else { return self.poll_blocked(cx).map(Err) };
+        let sent = sent?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was")));
+        }
+        self.handle_sent(sent)?;
+        Poll::Ready(Ok(sent as u64))
     }
 
     pub(super) async fn flush(&self) -> io::Result<()> {
@@ -240,6 +321,9 @@ impl Conn {
     /// client that has only closed its sending side is not gone.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
+            return Poll::Ready(());
+        }
+        if self.wire.borrow().is_eof && self.readiness.as_ref().is_some_and(|readiness| readiness.is(HUNG_UP)) {
             return Poll::Ready(());
         }
         while !self.body.is_open() {
@@ -259,6 +343,29 @@ impl Conn {
             }
         }
         Poll::Pending
+    }
+
+    /// As [`Conn::poll_gone`], while content of unknown length is awaited: whoever has closed the sending side and gets
+    /// nothing for long has mostly left altogether, which looks the same until something is sent.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_gone(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let waits = self.wire.borrow().is_eof && !self.body.is_open();
+        if waits {
+            self.reading.arm_once(|| self.worker.clock.after(self.worker.settings.half_closed_timeout));
+            if self.reading.poll_expired(&self.worker.clock, cx) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Content has come: the time of [`Conn::poll_left`] begins anew.
+    pub(super) fn handle_content(&self) {
+        if !self.body.is_open() {
+            self.reading.disarm();
+        }
     }
 
     /// Ends the connection so that the client can read the last answer: closes the sending side,

@@ -1,5 +1,6 @@
 //! One connection from its first request to its last: receive, call the service, answer.
 
+use super::clock::Millis;
 use super::conn::{Conn, Next};
 use super::incoming::{self, Incoming};
 use super::worker::Worker;
@@ -11,28 +12,40 @@ use http1::{BodyEncoder, Framing, Method, RequestHead, ResponseSpec, StatusCode,
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
 /// Body bytes up to this are copied behind the head; larger ones are written from where they lie.
-const COPY_BYTES_MAX: usize = 16 * 1024;
+pub(super) const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Output is sent at the latest when this much is waiting.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a server that refuses `TRACE` allows.
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// What an answer needs to know of its request.
-struct Asked {
-    method: Method,
-    version: Version,
-    keep_alive: bool,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) keep_alive: bool,
     wants_trailers: bool,
 }
 
+impl Asked {
+    pub(super) fn of(head: &RequestHead) -> Self {
+        Self {
+            method: head.method(),
+            version: head.version(),
+            keep_alive: head.keep_alive(),
+            wants_trailers: head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")),
+        }
+    }
+}
+
 /// How a connection goes on after an answer.
-enum Outcome {
+pub(super) enum Outcome {
     KeepAlive,
     /// The answer was the last one, and the client may be sending: it is to be able to read it.
     Close,
@@ -41,24 +54,72 @@ enum Outcome {
     /// The client is gone, or must see that the answer is not complete.
     Abort,
     Upgrade(OnUpgrade),
+    /// Nothing has come for a while: the front waits for the next request, until this time.
+    Rest(Millis),
+}
+
+/// Where a task takes a connection up that the front could not finish with at once.
+pub(super) enum Start<Answer> {
+    /// Some of a head is here, or nothing at all.
+    Read,
+    /// A request whose content is not here yet.
+    Head(RequestHead),
+    /// The service has not answered at once. Its answer was polled once.
+    Pending(Asked, Pin<Box<Option<Answer>>>),
+    /// An answer that goes on for longer.
+    Respond(Asked, Response),
+    /// The head is queued or sent, and some of the content is still to be.
+    Body { asked: Asked, encoder: BodyEncoder, body: Body, keep_alive: bool },
+    /// All is queued; this is how it goes on then.
+    Go(Outcome),
+    /// No request, or one that nobody answers.
+    Refuse(StatusCode, &'static str),
 }
 
 /// Answers all requests that come by a stream, such as one of TLS, with the deadlines, limits and the graceful stop of
 /// its worker. Returns when the stream is closed.
 pub(crate) async fn serve_stream<S: Service>(worker: &Rc<Worker>, stream: Stream, peer: Peer, service: &S) {
-    let conn = Rc::new(Conn::new(stream, peer, worker.clone()));
-    let registered = worker.register(&conn);
-    converse(&conn, service).await;
-    drop(registered);
+    let conn = Rc::new(Conn::new(stream, Rc::new(peer), worker.clone()));
+    let _registered = worker.register(&conn);
+    conn.adopt().await;
+    go_on(&conn, service, Outcome::KeepAlive, true).await;
 }
 
-/// Answers all requests of one connection.
-pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
+/// Takes up what the front has begun, and goes on with the connection until it ends or rests.
+pub(super) async fn resume<S, Answer>(conn: &Rc<Conn>, service: &S, start: Start<Answer>, is_first: bool)
+where
+    S: Service,
+    Answer: Future<Output = Response> + 'static,
+{
+    let _registered = conn.worker.register(conn);
     conn.adopt().await;
-    let mut is_first = true;
+    let outcome = match start {
+        Start::Read => Outcome::KeepAlive,
+        Start::Head(head) => exchange(conn, service, &mut Some(head)).await,
+        Start::Pending(asked, mut answer) => {
+            let mut response = None;
+            let called = finish(conn, answer.as_mut(), &mut response).await;
+            drop(answer);
+            after_call(conn, &asked, called, &mut response).await
+        }
+        Start::Respond(asked, response) => respond(conn, &asked, &mut Some(response)).await,
+        Start::Body { asked, mut encoder, mut body, keep_alive } => {
+            send_rest(conn, &asked, &mut encoder, &mut body, keep_alive).await
+        }
+        // Nothing may be queued behind what is still to be sent from where it lies.
+        Start::Go(outcome) => match conn.flush().await {
+            Ok(()) => outcome,
+            Err(_) => Outcome::Abort,
+        },
+        Start::Refuse(status, reason) => refuse(conn, status, reason).await,
+    };
+    go_on(conn, service, outcome, is_first).await;
+}
+
+async fn go_on<S: Service>(conn: &Rc<Conn>, service: &S, mut outcome: Outcome, mut is_first: bool) {
     let mut head = None;
-    let outcome = loop {
-        let outcome = match conn.next(is_first, &mut head).await {
+    while let Outcome::KeepAlive = outcome {
+        outcome = match conn.next(is_first, &mut head).await {
             Next::Request => exchange(conn, service, &mut head).await,
             Next::Malformed(error) => {
                 tracing::debug!(peer = %conn.peer.addr, %error, "malformed request");
@@ -66,18 +127,17 @@ pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
             }
             Next::TooSlow => refuse(conn, StatusCode::REQUEST_TIMEOUT, "the request did not come in time").await,
             Next::Nothing => Outcome::Abort,
+            Next::Rest(deadline) => Outcome::Rest(deadline),
         };
         is_first = false;
-        if !matches!(outcome, Outcome::KeepAlive) {
-            break outcome;
-        }
-    };
+    }
     match outcome {
         Outcome::KeepAlive | Outcome::Abort => {}
         // Who is there to tell that the answer did not arrive?
         Outcome::Done => drop(conn.flush().await),
         Outcome::Close => conn.linger().await,
         Outcome::Upgrade(on_upgrade) => talk(conn, on_upgrade).await,
+        Outcome::Rest(deadline) => conn.rest(deadline),
     }
     // Closes the socket also when somebody still holds the body of a request.
     drop(conn.wire.borrow_mut().take_socket());
@@ -86,31 +146,34 @@ pub(super) async fn converse<S: Service>(conn: &Rc<Conn>, service: &S) {
 
 async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, slot: &mut Option<RequestHead>) -> Outcome {
     let Some(head) = &*slot else { return Outcome::Abort };
-    let asked = Asked {
-        method: head.method(),
-        version: head.version(),
-        keep_alive: head.keep_alive(),
-        wants_trailers: head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")),
-    };
+    let asked = Asked::of(head);
     let body = Incoming::open(conn, head).map_or(Body::Empty, Body::incoming);
     if let Some(response) = refused_method(asked.method) {
         drop(body);
         return respond(conn, &asked, &mut Some(response)).await;
     }
     let mut response = None;
-    match call(conn, service, slot, body, &mut response).await {
-        Called::Answered => respond(conn, &asked, &mut response).await,
+    let called = call(conn, service, slot, body, &mut response).await;
+    after_call(conn, &asked, called, &mut response).await
+}
+
+async fn after_call(conn: &Rc<Conn>, asked: &Asked, called: Called, response: &mut Option<Response>) -> Outcome {
+    match called {
+        Called::Answered => respond(conn, asked, response).await,
         Called::Panicked => {
             tracing::error!(peer = %conn.peer.addr, "the service panicked");
-            refuse(conn, StatusCode::INTERNAL_SERVER_ERROR, "this request could not be answered").await
+            refuse(conn, StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED).await
         }
         Called::Gone => Outcome::Abort,
     }
 }
 
+/// What a client is told when the service panicked.
+pub(super) const UNANSWERED: &str = "this request could not be answered";
+
 /// Methods no service gets to see: this is no tunnel, and an echo of a request would show a script
 /// the fields the browser hides from it (RFC 9110 §9.3.6, §9.3.8).
-fn refused_method(method: Method) -> Option<Response> {
+pub(super) fn refused_method(method: Method) -> Option<Response> {
     match method {
         Method::Connect => Some(refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel")),
         Method::Trace => {
@@ -142,7 +205,24 @@ async fn call<S: Service>(
             *response = Some(service.call(Request::new(head, body, conn.peer.clone())).await);
         }
     });
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+    poll_call(conn, answer.as_mut()).await
+}
+
+/// Goes on with a call that was begun elsewhere.
+async fn finish<Answer>(conn: &Conn, mut answer: Pin<&mut Option<Answer>>, response: &mut Option<Response>) -> Called
+where
+    Answer: Future<Output = Response>,
+{
+    let mut filling = pin!(async {
+        if let Some(answer) = answer.as_mut().as_pin_mut() {
+            *response = Some(answer.await);
+        }
+    });
+    poll_call(conn, filling.as_mut()).await
+}
+
+async fn poll_call(conn: &Conn, mut call: Pin<&mut impl Future<Output = ()>>) -> Called {
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
         Ok(Poll::Ready(())) => Poll::Ready(Called::Answered),
         Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Called::Gone),
         Err(_) => Poll::Ready(Called::Panicked),
@@ -169,7 +249,18 @@ async fn respond(conn: &Rc<Conn>, asked: &Asked, slot: &mut Option<Response>) ->
     if let Some(on_upgrade) = response.on_upgrade.take() {
         return if conn.flush().await.is_ok() { Outcome::Upgrade(on_upgrade) } else { Outcome::Abort };
     }
-    let sent = send_body(conn, asked, &mut encoder, &mut response.body).await;
+    send_rest(conn, asked, &mut encoder, &mut response.body, keep_alive).await
+}
+
+/// Sends the content, whose head is queued; how the connection goes on then.
+async fn send_rest(
+    conn: &Rc<Conn>,
+    asked: &Asked,
+    encoder: &mut BodyEncoder,
+    body: &mut Body,
+    keep_alive: bool,
+) -> Outcome {
+    let sent = send_body(conn, asked, encoder, body).await;
     match sent {
         Ok(()) if !keep_alive && !asked.keep_alive && !conn.body.is_open() => Outcome::Done,
         Ok(()) if !keep_alive => Outcome::Close,
@@ -177,14 +268,14 @@ async fn respond(conn: &Rc<Conn>, asked: &Asked, slot: &mut Option<Response>) ->
         Ok(()) => Outcome::Close,
         Err(error) => {
             tracing::debug!(peer = %conn.peer.addr, %error, "answer broken off");
-            break_off(conn, &encoder).await;
+            break_off(conn, encoder).await;
             Outcome::Abort
         }
     }
 }
 
 /// How the answer's body ends. For `HEAD` and 304, how it would have ended, where that is known.
-fn framing_of(response: &Response, asked: &Asked) -> Framing {
+pub(super) fn framing_of(response: &Response, asked: &Asked) -> Framing {
     let declared = || std::str::from_utf8(response.fields.get("content-length")?).ok()?.parse().ok();
     match response.body.exact_len() {
         Some(0) if asked.method == Method::Head || response.status == StatusCode::NOT_MODIFIED => {
@@ -204,7 +295,21 @@ fn write_head(
     framing: Framing,
     keep_alive: bool,
 ) -> (BodyEncoder, bool) {
-    let date = conn.worker.clock.date();
+    let wire = &mut *conn.wire.borrow_mut();
+    let output = wire.open_output(&conn.worker.buffers);
+    write_head_to(output, &conn.worker, asked, response, framing, keep_alive)
+}
+
+/// Appends the head of an answer; how its content is written, and whether the connection lives on.
+pub(super) fn write_head_to(
+    output: &mut Vec<u8>,
+    worker: &Worker,
+    asked: &Asked,
+    response: &Response,
+    framing: Framing,
+    keep_alive: bool,
+) -> (BodyEncoder, bool) {
+    let date = worker.clock.date();
     let spec = ResponseSpec {
         request_method: asked.method,
         request_version: asked.version,
@@ -214,8 +319,7 @@ fn write_head(
         keep_alive,
         date: Some(&date),
     };
-    let wire = &mut *conn.wire.borrow_mut();
-    let written = http1::write_response_head(wire.open_output(&conn.worker.buffers), &spec);
+    let written = http1::write_response_head(output, &spec);
     (written.body, written.keep_alive)
 }
 
@@ -230,7 +334,9 @@ async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: 
             None
         }
         Body::Stream(_) => {
-            while let Some(chunk) = next_chunk(conn, body).await {
+            #[cfg(target_os = "linux")]
+            send_file(conn, encoder, body).await?;
+            while let Some(chunk) = next_chunk(conn, encoder, body).await {
                 send_chunk(conn, encoder, chunk?).await?;
             }
             body.trailers().filter(|_| asked.wants_trailers)
@@ -248,9 +354,14 @@ async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: 
 
 /// Waits for content, sending meanwhile what there is; fails when the client is gone, or by a panic: the client is
 /// to see that the content is not complete.
-async fn next_chunk(conn: &Conn, body: &mut Body) -> Option<Result<Bytes, BodyError>> {
+async fn next_chunk(conn: &Conn, encoder: &BodyEncoder, body: &mut Body) -> Option<Result<Bytes, BodyError>> {
+    let may_last_for_ever = encoder.remaining().is_none();
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.poll_chunk(cx))) {
-        Ok(Poll::Ready(chunk)) => Poll::Ready(chunk),
+        Ok(Poll::Ready(chunk)) => {
+            conn.handle_content();
+            Poll::Ready(chunk)
+        }
+        Ok(Poll::Pending) if may_last_for_ever => conn.poll_left(cx).map(|()| Some(Err(BodyError::Closed))),
         Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Some(Err(BodyError::Closed))),
         Err(_) => {
             tracing::error!(peer = %conn.peer.addr, "the content's source panicked");
@@ -258,6 +369,22 @@ async fn next_chunk(conn: &Conn, body: &mut Body) -> Option<Result<Bytes, BodyEr
         }
     })
     .await
+}
+
+/// Has the system send content that lies in a file, where it can.
+#[cfg(target_os = "linux")]
+async fn send_file(conn: &Conn, encoder: &mut BodyEncoder, body: &mut Body) -> Result<(), BodyError> {
+    if !conn.sends_files() {
+        return Ok(());
+    }
+    let Some(file) = body.as_file() else { return Ok(()) };
+    while file.left > 0 {
+        let sent = poll_fn(|cx| conn.poll_send_file(cx, file)).await?;
+        // Only content of a known length lies in a file, so that nothing is written around it.
+        encoder.before_data(&mut Vec::new(), sent).map_err(ours)?;
+        file.advance(sent);
+    }
+    Ok(())
 }
 
 async fn send_chunk(conn: &Conn, encoder: &mut BodyEncoder, chunk: Bytes) -> Result<(), BodyError> {
@@ -326,13 +453,4 @@ async fn talk(conn: &Conn, on_upgrade: OnUpgrade) {
     if let Some(upgraded) = upgraded {
         on_upgrade(upgraded).await;
     }
-}
-
-/// Refuses a connection there is no room for, before anything was read.
-pub(super) async fn turn_away(conn: &Rc<Conn>) {
-    if let Outcome::Close = refuse(conn, StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again later").await
-    {
-        conn.linger().await;
-    }
-    drop(conn.wire.borrow_mut().take_socket());
 }

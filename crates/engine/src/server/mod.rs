@@ -3,18 +3,22 @@
 //! ```text
 //!   Server ── listen ──▶ one socket per worker and address
 //!     └─ start ─▶ Worker (thread, event loop, clock, buffers)
-//!                   ├─ accept: one task per listener
-//!                   └─ converse: one task per connection ── Conn ── Wire ── socket
-//!                        next head → call the service → write head and body → …
+//!                   ├─ front: events of the reactor → accept, or answer at once on the shared desk (fast)
+//!                   └─ one task per connection that takes longer (exchange) ── Conn ── Wire ── Stream ── Socket
+//!                        next head → call the service → write head and body → … → back to the front
 //! ```
 
-mod accept;
+mod addresses;
 mod clock;
 mod conn;
 mod exchange;
+mod fast;
+mod front;
 mod incoming;
 mod listener;
+mod reactor;
 mod socket;
+mod sys;
 mod worker;
 
 pub(crate) use exchange::serve_stream;
@@ -24,8 +28,11 @@ pub(crate) use socket::Socket;
 pub(crate) use worker::{LocalTask, Worker};
 
 use crate::{Peer, Service, Settings, Stop};
+use addresses::Addresses;
+use fast::Site;
+use front::Listening;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -37,8 +44,8 @@ use worker::{Plan, Start};
 pub struct Server {
     settings: Settings,
     local_addrs: Vec<SocketAddr>,
-    /// What each worker will run.
-    acceptors: Vec<Vec<Start>>,
+    /// What each worker will serve and run.
+    listening: Vec<Vec<Listening>>,
     background: Vec<Vec<Start>>,
 }
 
@@ -67,8 +74,9 @@ impl Server {
     /// A server without listeners.
     pub fn new(settings: Settings) -> Self {
         let workers = settings.workers.unwrap_or_else(cores).max(1);
-        let none = || (0..workers).map(|_| Vec::new()).collect();
-        Self { settings, local_addrs: Vec::new(), acceptors: none(), background: none() }
+        let listening = (0..workers).map(|_| Vec::new()).collect();
+        let background = (0..workers).map(|_| Vec::new()).collect();
+        Self { settings, local_addrs: Vec::new(), listening, background }
     }
 
     /// Binds `addr` now; connections are served once the server runs, on every worker by a service
@@ -81,7 +89,7 @@ impl Server {
         addr: SocketAddr,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
-        self.bind(addr, move || accept::Plain::new(make()))?;
+        self.bind(addr, move || fast::plain(make()))?;
         Ok(self)
     }
 
@@ -92,22 +100,22 @@ impl Server {
         addr: SocketAddr,
         make: impl Fn() -> W + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
-        self.bind(addr, make)?;
+        self.bind(addr, move || Box::new(fast::Raw(make())))?;
         Ok(self)
     }
 
-    fn bind<W: Welcome>(
+    fn bind(
         &mut self,
         addr: SocketAddr,
-        make: impl Fn() -> W + Send + Sync + 'static,
+        make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
     ) -> Result<(), BindError> {
-        let sockets = listener::bind(addr, self.acceptors.len())?;
+        let sockets = listener::bind(addr, self.listening.len())?;
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(addr);
         self.local_addrs.push(bound);
         let make = Arc::new(make);
-        for (acceptors, socket) in self.acceptors.iter_mut().zip(sockets) {
+        for (listening, listener) in self.listening.iter_mut().zip(sockets) {
             let make = make.clone();
-            acceptors.push(Box::new(move |worker| start_accepting(worker, socket, make())));
+            listening.push(Listening { listener, make: Box::new(move || make()) });
         }
         Ok(())
     }
@@ -145,19 +153,26 @@ impl Server {
     /// # Errors
     /// A thread or event loop could not be made; those that were are stopped again.
     pub fn start(self, stop: Stop, grace: Duration) -> Result<Running, RunError> {
-        drop(Plan::runtime().map_err(RunError::Start)?); // what fails for one fails for all: say so here
         let settings = Arc::new(self.settings);
+        let addresses = Addresses::new(settings.connections_per_address_max);
         let (ended, alive) = mpsc::channel(1);
         let mut running = Running { local_addrs: self.local_addrs, stop, threads: Vec::new(), alive };
-        for (number, (acceptors, background)) in self.acceptors.into_iter().zip(self.background).enumerate() {
-            let plan = Plan { settings: settings.clone(), stop: running.stop.clone(), grace, acceptors, background };
+        for (number, (listening, background)) in self.listening.into_iter().zip(self.background).enumerate() {
+            let (settings, addresses, stop) = (settings.clone(), addresses.clone(), running.stop.clone());
+            let plan = Plan { settings, stop, grace, addresses, listening, background };
             let ended = ended.clone();
+            let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                let result = plan.run();
+                let result = plan.run(&ready);
                 drop(ended);
                 result
             });
             running.threads.push(thread.map_err(RunError::Start)?);
+            if is_ready.recv().is_err() {
+                // It has ended before it began, and says why.
+                running.stop.cancel();
+                running.join_threads()?;
+            }
         }
         Ok(running)
     }
@@ -224,15 +239,6 @@ pub(crate) trait Welcome: 'static {
     /// What becomes of one connection; it is open as long as the task runs. The task runs on the worker, is aborted
     /// when the grace of a stop has passed, and looks after its own deadlines until it calls [`serve_stream`].
     fn welcome(&self, worker: &Rc<Worker>, socket: Socket, peer: Peer) -> LocalTask;
-}
-
-fn start_accepting<W: Welcome>(worker: Rc<Worker>, socket: TcpListener, service: W) -> LocalTask {
-    Box::pin(async move {
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(listener) => accept::accept(worker, listener, service).await,
-            Err(error) => tracing::error!(%error, "a listener could not join its event loop"),
-        }
-    })
 }
 
 fn cores() -> usize {

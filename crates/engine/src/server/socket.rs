@@ -1,47 +1,173 @@
-//! An accepted socket of a worker.
+//! An accepted socket while a task looks after it: what the reactor says about it, and the calls on it.
 
+use super::addresses::Counted;
+use super::reactor::{HUNG_UP, Held, Idle, READ_CLOSED, READABLE, Readiness, WRITABLE};
+use super::sys::{self, More};
+use bytes::{Bytes, BytesMut};
+use rustix::fd::OwnedFd;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::task::coop;
 
 /// An accepted socket of a worker. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    inner: TcpStream,
+    fd: OwnedFd,
+    held: Held,
+    counted: Option<Box<Counted>>,
+    /// The listener it came by.
+    site: u32,
 }
 
 impl Socket {
-    pub(super) fn new(inner: TcpStream) -> Self {
-        Self { inner }
+    pub(super) fn new(fd: OwnedFd, held: Held, counted: Option<Box<Counted>>, site: u32) -> Self {
+        Self { fd, held, counted, site }
     }
 
     /// Closes it so that the other side sees a failure instead of an end.
     pub(crate) fn reset(self) {
         // Without the option the other side sees a short message: nothing better is left to do.
-        let _ = socket2::SockRef::from(&self.inner).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(&self.fd).set_linger(Some(Duration::ZERO));
+    }
+
+    /// What the events have said about it.
+    pub(crate) fn readiness(&self) -> Rc<Readiness> {
+        self.held.readiness.clone()
+    }
+
+    /// Hands it back to the front, which waits for the next request with less.
+    pub(super) fn put_back(self, idle: impl FnOnce(OwnedFd) -> Idle) {
+        let tells_writable = self.held.tells_writable();
+        let idle = Idle { tells_writable, counted: self.counted, site: self.site, ..idle(self.fd) };
+        self.held.put_back(idle);
+    }
+
+    /// Reads once behind what `input` holds, up to `room` bytes; 0 is the end.
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, input: &mut BytesMut, room: usize) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, room, |fd| {
+            if input.is_empty() {
+                // Without a copy: a vector can be received into, and becomes the buffer.
+                let mut buffer = Vec::from(std::mem::take(input));
+                buffer.reserve(room);
+                let received = sys::recv_vec(fd, &mut buffer);
+                *input = BytesMut::from(Bytes::from(buffer));
+                return received;
+            }
+            let mut buffer = Vec::with_capacity(room);
+            let received = sys::recv_vec(fd, &mut buffer);
+            input.extend_from_slice(&buffer);
+            received
+        })
+    }
+
+    fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        room: usize,
+        recv: impl FnOnce(&OwnedFd) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let readiness = &self.held.readiness;
+        if !readiness.is(READABLE | READ_CLOSED | HUNG_UP) {
+            readiness.wait_read(cx);
+            return Poll::Pending;
+        }
+        let proceed = ready!(coop::poll_proceed(cx));
+        proceed.made_progress();
+        match recv(&self.fd) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                readiness.clear(READABLE | READ_CLOSED);
+                readiness.wait_read(cx);
+                Poll::Pending
+            }
+            // What came short was all there was; the end, if it is already here, is still to be read.
+            Ok(count) if count < room && !readiness.is(READ_CLOSED) && count > 0 => {
+                readiness.clear(READABLE);
+                Poll::Ready(Ok(count))
+            }
+            done => Poll::Ready(done),
+        }
+    }
+
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        len: usize,
+        send: impl FnOnce(&OwnedFd) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let readiness = &self.held.readiness;
+        if !readiness.is(WRITABLE | HUNG_UP) {
+            readiness.wait_write(cx);
+            return Poll::Pending;
+        }
+        let proceed = ready!(coop::poll_proceed(cx));
+        proceed.made_progress();
+        match send(&self.fd) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.held.wait_writable(&self.fd)?;
+                readiness.wait_write(cx);
+                Poll::Pending
+            }
+            Ok(count) if count < len => {
+                self.held.wait_writable(&self.fd)?;
+                Poll::Ready(Ok(count))
+            }
+            done => Poll::Ready(done),
+        }
+    }
+
+    /// Sends from a file as much as goes, at most `count` bytes; 0 means that the file has ended.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn poll_send_file(
+        &self,
+        cx: &mut Context<'_>,
+        file: &std::fs::File,
+        offset: u64,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        // Short means either a full socket or a file that ends: trying again tells which.
+        self.poll_write_with(cx, 0, |fd| sys::send_file(fd, file, offset, count))
+    }
+
+    /// As writing, when more follows at once.
+    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8], more: bool) -> Poll<io::Result<usize>> {
+        let more = if more { More::Yes } else { More::No };
+        self.poll_write_with(cx, bytes.len(), |fd| sys::send(fd, bytes, more))
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn shut_sending(&self) {
+        sys::shut_sending(&self.fd);
     }
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
+        if room == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let count = ready!(self.poll_read_with(cx, room, |fd| sys::recv(fd, buf.initialize_unfilled())))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes, false)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        self.poll_write_with(cx, len, |fd| sys::send_slices(fd, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -52,7 +178,8 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shut_sending();
+        Poll::Ready(Ok(()))
     }
 }

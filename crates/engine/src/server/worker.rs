@@ -1,7 +1,10 @@
 //! One worker: a thread, its event loop, and what its connections share.
 
+use super::addresses::Addresses;
 use super::clock::{Clock, Millis};
 use super::conn::Conn;
+use super::front::{self, Listening};
+use super::reactor::Reactor;
 use crate::buffers::Buffers;
 use crate::{Settings, Stop};
 use std::cell::{Cell, RefCell};
@@ -10,13 +13,16 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 /// Shortest and longest time between two looks at the deadlines.
 const TICK_MIN: Duration = Duration::from_millis(5);
 const TICK_MAX: Duration = Duration::from_millis(250);
+/// Longest time in which every connection's deadline is looked at once.
+const LATENESS_MAX: Duration = Duration::from_secs(1);
 /// A deadline may be noticed late by this fraction of the shortest one.
 const TICKS_PER_TIMEOUT: u32 = 8;
 /// Threads one worker may have for blocking work such as hashing and disk.
@@ -35,10 +41,10 @@ pub(crate) struct Worker {
     pub(crate) stop: Stop,
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
+    pub(super) reactor: Rc<Reactor>,
+    pub(super) addresses: Arc<Addresses>,
     is_stopping: Cell<bool>,
     slots: RefCell<Slots>,
-    /// Told when the first connection comes and when the last one goes.
-    changed: Notify,
 }
 
 /// What a worker's thread is given.
@@ -46,88 +52,105 @@ pub(super) struct Plan {
     pub(super) settings: Arc<Settings>,
     pub(super) stop: Stop,
     pub(super) grace: Duration,
-    /// Accept loops: they end when they are told to stop.
-    pub(super) acceptors: Vec<Start>,
+    pub(super) addresses: Arc<Addresses>,
+    /// Listeners, and what serves their connections.
+    pub(super) listening: Vec<Listening>,
     /// Tasks of the program.
     pub(super) background: Vec<Start>,
 }
 
 impl Plan {
-    /// Makes the event loop, where failing can still be reported.
-    pub(super) fn runtime() -> io::Result<LocalRuntime> {
+    fn runtime() -> io::Result<LocalRuntime> {
         Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .build_local(LocalOptions::default())
     }
 
-    /// Runs until stopped and drained. The runtime owns every task: what is left is aborted.
-    pub(super) fn run(self) -> io::Result<()> {
+    /// Runs until stopped and drained; tells `ready` when it has begun. The runtime owns every task: what is left is aborted.
+    pub(super) fn run(self, ready: &SyncSender<()>) -> io::Result<()> {
         let runtime = Self::runtime()?;
-        runtime.block_on(self.serve());
+        let served = runtime.block_on(self.serve(ready));
         runtime.shutdown_timeout(BLOCKING_GRACE);
-        Ok(())
+        served
     }
 
-    async fn serve(self) {
+    async fn serve(self, ready: &SyncSender<()>) -> io::Result<()> {
+        let poll = mio::Poll::new()?;
         let worker = Rc::new(Worker {
+            reactor: Rc::new(Reactor::new(poll.registry().try_clone()?)),
             settings: self.settings,
             stop: self.stop.clone(),
             clock: Clock::new(),
             buffers: Buffers::default(),
+            addresses: self.addresses,
             is_stopping: Cell::new(false),
             slots: RefCell::default(),
-            changed: Notify::new(),
         });
         let ticker = tokio::task::spawn_local(tick(worker.clone()));
         for start in self.background {
             tokio::task::spawn_local(start(worker.clone()));
         }
-        let acceptors: Vec<_> =
-            self.acceptors.into_iter().map(|start| tokio::task::spawn_local(start(worker.clone()))).collect();
-        self.stop.cancelled().await;
-        worker.handle_stop();
+        let (closed, all_closed) = oneshot::channel();
+        let front = front::run(worker.clone(), poll, self.listening, closed)?;
+        // Nobody waits any more where another worker could not begin.
+        let _ = ready.send(());
+        let mut front = tokio::task::spawn_local(tokio::task::unconstrained(front));
         let drained = async {
-            for acceptor in acceptors {
-                // A panicked acceptor has nothing more to accept.
-                let _ = acceptor.await;
-            }
-            worker.handle_stop(); // again, for those that were accepted last
+            self.stop.cancelled().await;
+            // The front closes the listeners and the idle connections first.
+            let _ = all_closed.await;
+            worker.handle_stop();
             worker.until_empty().await;
         };
-        if tokio::time::timeout(self.grace, drained).await.is_err() {
-            let open = worker.open();
-            tracing::warn!(open, "connections still open after the grace are aborted");
+        let out_of_time = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(self.grace).await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = out_of_time => {
+                tracing::warn!(open = worker.open(), "connections still open after the grace are aborted");
+            }
+            failed = &mut front => failed.map_err(io::Error::other)??,
         }
         ticker.abort();
+        Ok(())
     }
 }
 
-/// Advances the clock and wakes whoever's deadline has passed, while there are connections.
+/// Advances the clock, closes idle connections and wakes whoever's deadline has passed, while there are connections.
+/// Each time it looks at some of them, so that a crowd costs a little all the time.
 async fn tick(worker: Rc<Worker>) {
-    let pause = tick_length(&worker.settings);
+    let (pause, looks) = tick_length(&worker.settings);
     loop {
         while worker.open() == 0 {
-            worker.changed.notified().await;
+            worker.reactor.changed.notified().await;
         }
         tokio::time::sleep(pause).await;
         worker.clock.refresh();
-        worker.slots.borrow().each(|conn| conn.wake_if_due(worker.clock.now()));
+        let now = worker.clock.now();
+        worker.reactor.close_overdue(now, worker.reactor.places().div_ceil(looks));
+        worker.slots.borrow_mut().each_of_some(looks, |conn| conn.wake_if_due(now));
     }
 }
 
-fn tick_length(settings: &Settings) -> Duration {
+/// The time between two ticks, and in how many of them every connection has been looked at once.
+fn tick_length(settings: &Settings) -> (Duration, usize) {
     let shortest = [
         settings.head_timeout,
         settings.body_idle_timeout,
         settings.write_idle_timeout,
         settings.keep_alive_timeout,
         settings.linger_timeout,
+        settings.half_closed_timeout,
     ]
     .into_iter()
     .min()
     .unwrap_or(TICK_MAX);
-    (shortest / TICKS_PER_TIMEOUT).clamp(TICK_MIN, TICK_MAX)
+    let lateness = (shortest / TICKS_PER_TIMEOUT).max(TICK_MIN);
+    let pause = lateness.min(TICK_MAX);
+    (pause, (lateness.min(LATENESS_MAX).as_millis() / pause.as_millis()).max(1) as usize)
 }
 
 impl Worker {
@@ -137,7 +160,7 @@ impl Worker {
 
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
-        self.slots.borrow().used
+        self.reactor.connections()
     }
 
     pub(super) fn now(&self) -> Millis {
@@ -146,23 +169,24 @@ impl Worker {
 
     /// Keeps the connection's deadlines until the returned guard is dropped.
     pub(super) fn register(self: &Rc<Self>, conn: &Rc<Conn>) -> Registered {
-        if self.open() == 0 {
-            self.clock.refresh(); // nobody has advanced it while there was no connection
-            self.changed.notify_waiters();
-        }
         let slot = self.slots.borrow_mut().insert(conn.clone());
         Registered { worker: self.clone(), slot }
     }
 
+    /// From now on every answer is the last one of its connection.
+    pub(super) fn begin_stop(&self) {
+        self.is_stopping.set(true);
+    }
+
     /// Lets idle connections end, and the others after the answer they are at.
     pub(super) fn handle_stop(&self) {
-        self.is_stopping.set(true);
+        self.begin_stop();
         self.slots.borrow().each(Conn::wake);
     }
 
     async fn until_empty(&self) {
         while self.open() > 0 {
-            self.changed.notified().await;
+            self.reactor.changed.notified().await;
         }
     }
 }
@@ -176,9 +200,6 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.slots.borrow_mut().remove(self.slot);
-        if self.worker.open() == 0 {
-            self.worker.changed.notify_waiters();
-        }
     }
 }
 
@@ -187,12 +208,12 @@ impl Drop for Registered {
 struct Slots {
     conns: Vec<Option<Rc<Conn>>>,
     free: Vec<usize>,
-    used: usize,
+    /// Where the search for overdue ones goes on.
+    cursor: usize,
 }
 
 impl Slots {
     fn insert(&mut self, conn: Rc<Conn>) -> usize {
-        self.used += 1;
         if let Some(slot) = self.free.pop() {
             self.conns[slot] = Some(conn);
             return slot;
@@ -204,7 +225,17 @@ impl Slots {
     fn remove(&mut self, slot: usize) {
         self.conns[slot] = None;
         self.free.push(slot);
-        self.used -= 1;
+    }
+
+    /// Visits the next part of them; after so many `parts` all have been.
+    fn each_of_some(&mut self, parts: usize, visit: impl Fn(&Conn)) {
+        for _ in 0..self.conns.len().div_ceil(parts) {
+            let slot = self.cursor % self.conns.len();
+            self.cursor = slot + 1;
+            if let Some(conn) = &self.conns[slot] {
+                visit(conn);
+            }
+        }
     }
 
     fn each(&self, visit: impl Fn(&Conn)) {

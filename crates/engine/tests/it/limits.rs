@@ -219,9 +219,25 @@ fn an_unread_body_is_drained_only_up_to_the_limit() {
         |_: Request| async { Response::new(StatusCode::NO_CONTENT) }
     });
     let mut client = connect(&server);
-    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(100)));
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(50)));
     assert_eq!(client.read_response().field("connection"), None);
-    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 101\r\n\r\n{}", "x".repeat(101)));
+    client.send("x".repeat(50));
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 101\r\n\r\n{}", "x".repeat(50)));
     assert_eq!(client.read_response().field("connection"), Some("close"));
     client.expect_close();
+}
+
+#[test]
+fn a_service_may_lower_the_limit_for_content_that_is_already_here() {
+    let server = serve(settings(), || {
+        |mut request: Request| async move {
+            request.body.set_limit(3);
+            length_of(request).await
+        }
+    });
+    let mut client = connect(&server);
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(client.read_response().text(), "3");
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nabcd");
+    assert_eq!(client.read_response().status, 413);
 }

@@ -77,7 +77,7 @@ fn without_an_offer_the_answer_is_426() {
 fn an_upgrade_with_unread_content_is_refused() {
     let server = echoing();
     let mut client = connect(&server);
-    client.send(OFFER.replace("Host: test", "Host: test\r\nContent-Length: 5") + "hello");
+    client.send(OFFER.replace("Host: test", "Host: test\r\nContent-Length: 5") + "hell");
     assert_eq!(client.read_response().status, 500);
     client.expect_close();
 }

@@ -1,0 +1,109 @@
+//! How many connections each address has, on all workers together.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts connections per IPv4 address or IPv6 /64 network: whoever has one address of such a network has all.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    max: usize,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One connection that is counted. Dropping it ends that.
+#[derive(Debug)]
+pub(super) struct Counted {
+    addresses: Arc<Addresses>,
+    network: IpAddr,
+}
+
+/// The address has as many connections as it may have.
+#[derive(Debug)]
+pub(super) struct TooMany;
+
+impl Addresses {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, counts: Mutex::default() })
+    }
+
+    /// Counts a connection; `None` for one that is exempt.
+    pub(super) fn count(self: &Arc<Self>, addr: SocketAddr) -> Result<Option<Box<Counted>>, TooMany> {
+        let network = network_of(addr.ip());
+        if network.is_loopback() || self.max == usize::MAX {
+            return Ok(None);
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(network).or_default();
+        if *count >= self.max {
+            if *count == 0 {
+                counts.remove(&network);
+            }
+            return Err(TooMany);
+        }
+        *count += 1;
+        drop(counts);
+        Ok(Some(Box::new(Counted { addresses: self.clone(), network })))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.network);
+            }
+        }
+    }
+}
+
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Ipv4Addr::into(address),
+        IpAddr::V6(address) if address.is_loopback() => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        SocketAddr::new(text.parse().unwrap(), 1234)
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_no_more() {
+        let addresses = Addresses::new(2);
+        let first = addresses.count(addr("192.0.2.1")).unwrap();
+        let second = addresses.count(addr("::ffff:192.0.2.1")).unwrap();
+        assert!(first.is_some() && second.is_some());
+        addresses.count(addr("192.0.2.1")).unwrap_err();
+        addresses.count(addr("192.0.2.2")).unwrap();
+        drop(first);
+        addresses.count(addr("192.0.2.1")).unwrap();
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let addresses = Addresses::new(1);
+        let kept = addresses.count(addr("2001:db8:0:1::1")).unwrap();
+        addresses.count(addr("2001:db8:0:1:ffff::2")).unwrap_err();
+        addresses.count(addr("2001:db8:0:2::1")).unwrap();
+        drop(kept);
+        assert!(addresses.counts.lock().unwrap().is_empty(), "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn loopback_is_exempt() {
+        let addresses = Addresses::new(0);
+        for exempt in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(addresses.count(addr(exempt)).unwrap().is_none(), "{exempt}");
+        }
+        addresses.count(addr("192.0.2.1")).unwrap_err();
+    }
+}

@@ -1,0 +1,485 @@
+//! The way of a request that can be answered at once: read into the worker's buffer, answered by the service when it
+//! is asked for the first time, sent from the worker's buffer. No task, no allocation of the connection's own.
+//!
+//! Whatever takes longer goes on in a task: see [`Start`].
+
+use super::conn::Conn;
+use super::exchange::{
+    Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, refused_method, resume,
+    write_head_to,
+};
+use super::reactor::{Held, Idle, Key};
+use super::sys::{self, More};
+use super::worker::Worker;
+use super::{Socket, Welcome};
+use crate::stream::Stream;
+use crate::{Body, Request, Response, Service};
+use bytes::{Bytes, BytesMut};
+use http1::{Event, Framing, RequestDecoder, RequestHead, StatusCode, Step};
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Bytes received at a time. Browsers send about 1 KiB; sixteen pipelined requests of theirs fit.
+const RECEIVE_BYTES: usize = 32 * 1024;
+/// Room for received heads; a service may hold on to its request, and then to all of it.
+const INPUT_BYTES: usize = 8 * 1024;
+/// Times a connection is read from before it has to take turns with the others, in a task.
+const READS_MAX: usize = 4;
+/// Most bytes of a file sent before the connection has to take turns with the others, in a task.
+#[cfg(target_os = "linux")]
+const FILE_BYTES_MAX: u64 = 512 * 1024;
+/// Spare room above which the output buffer is given back.
+const OUTPUT_SPARE_MAX: usize = 256 * 1024;
+
+/// What all connections of a worker use in turn. Between two of them it is empty.
+pub(super) struct Desk {
+    received: Box<[u8]>,
+    input: BytesMut,
+    output: Vec<u8>,
+    /// How much of `output` is sent.
+    sent: usize,
+    /// Sent after `output` without being copied into it.
+    large: Bytes,
+    decoder: RequestDecoder,
+    head: Option<RequestHead>,
+}
+
+/// What became of a connection.
+pub(super) enum Served {
+    /// It waits for the next request.
+    Idle(Idle),
+    Closed,
+    /// A task looks after it.
+    Held,
+}
+
+/// What serves the connections of one listener.
+pub(super) trait Site {
+    /// Takes what a new connection has sent already, or makes a task for it.
+    fn welcome(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle) -> Served {
+        self.serve(desk, worker, None, idle, false)
+    }
+
+    /// Looks after a connection that may have become readable. `is_ending` says that its end is already here.
+    fn serve(&self, desk: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, idle: Idle, is_ending: bool) -> Served;
+
+    /// Says that there is no room for a new connection.
+    fn turn_away(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle);
+}
+
+/// Connections that begin with HTTP/1.1.
+struct Plain<S, Call, Answer> {
+    service: Rc<S>,
+    call: Call,
+    /// The answer that is being made; empty between two requests.
+    answer: RefCell<Pin<Box<Option<Answer>>>>,
+}
+
+/// Serves HTTP/1.1 by this service.
+pub(super) fn plain<S: Service>(service: S) -> Box<dyn Site> {
+    site(Rc::new(service), |service: Rc<S>, request| async move { service.call(request).await })
+}
+
+fn site<S, Call, Answer>(service: Rc<S>, call: Call) -> Box<dyn Site>
+where
+    S: Service,
+    Call: Fn(Rc<S>, Request) -> Answer + 'static,
+    Answer: Future<Output = Response> + 'static,
+{
+    Box::new(Plain { service, call, answer: RefCell::new(Box::pin(None)) })
+}
+
+/// Connections that begin with something else: each gets a task from the start.
+pub(super) struct Raw<W>(pub(super) W);
+
+/// How answering goes on.
+enum Flow<Answer> {
+    /// All that was asked for is answered.
+    Answered,
+    /// So it is, and the client knows that it was the last.
+    Done,
+    /// The connection is of no use any more.
+    Broken,
+    Escalate(Start<Answer>),
+}
+
+impl Desk {
+    pub(super) fn new(worker: &Worker) -> Self {
+        Self {
+            received: vec![0; RECEIVE_BYTES].into(),
+            input: BytesMut::with_capacity(INPUT_BYTES),
+            output: Vec::new(),
+            sent: 0,
+            large: Bytes::new(),
+            decoder: RequestDecoder::new(worker.settings.limits.clone()),
+            head: None,
+        }
+    }
+
+    /// Receives once; 0 is the end.
+    fn receive(&mut self, idle: &Idle) -> io::Result<usize> {
+        let count = sys::recv(&idle.fd, &mut self.received)?;
+        if self.input.capacity() - self.input.len() < count {
+            self.input.reserve(count.max(INPUT_BYTES));
+        }
+        self.input.extend_from_slice(&self.received[..count]);
+        Ok(count)
+    }
+
+    /// Sends what is queued; whether all of it went.
+    fn flush(&mut self, idle: &Idle, more: More) -> io::Result<bool> {
+        loop {
+            let head = &self.output[self.sent..];
+            let len = head.len() + self.large.len();
+            if len == 0 {
+                self.output.clear();
+                self.sent = 0;
+                return Ok(true);
+            }
+            let sent = match (head.is_empty(), self.large.is_empty()) {
+                (_, true) => sys::send(&idle.fd, head, more),
+                (true, false) => sys::send(&idle.fd, &self.large, more),
+                (false, false) => sys::send_slices(&idle.fd, &[IoSlice::new(head), IoSlice::new(&self.large)]),
+            };
+            let sent = match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                sent => sent?,
+            };
+            let of_output = sent.min(head.len());
+            self.sent += of_output;
+            drop(self.large.split_to(sent - of_output));
+            if sent < len {
+                return Ok(false); // the socket is full
+            }
+        }
+    }
+
+    /// Clears the desk for the next connection, whatever state this one left it in.
+    fn clear(&mut self, worker: &Worker) {
+        self.input.clear();
+        self.output.clear();
+        self.sent = 0;
+        self.large = Bytes::new();
+        self.head = None;
+        self.decoder = RequestDecoder::new(worker.settings.limits.clone());
+        if self.output.capacity() > OUTPUT_SPARE_MAX {
+            self.output = Vec::new();
+        }
+    }
+}
+
+impl<S, Call, Answer> Site for Plain<S, Call, Answer>
+where
+    S: Service,
+    Call: Fn(Rc<S>, Request) -> Answer + 'static,
+    Answer: Future<Output = Response> + 'static,
+{
+    fn serve(&self, desk: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, mut idle: Idle, is_ending: bool) -> Served {
+        for _ in 0..READS_MAX {
+            let count = match desk.receive(&idle) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Served::Idle(idle),
+                Ok(0) | Err(_) => return Served::Closed,
+                Ok(count) => count,
+            };
+            let is_drained = count < RECEIVE_BYTES && !is_ending;
+            let flow = match self.answer_all(desk, worker, &mut idle) {
+                Flow::Answered => match desk.flush(&idle, More::No) {
+                    Ok(true) => Flow::Answered,
+                    Ok(false) => Flow::Escalate(Start::Go(Outcome::KeepAlive)),
+                    Err(_) => Flow::Broken,
+                },
+                Flow::Done => match desk.flush(&idle, More::No) {
+                    Ok(false) => Flow::Escalate(Start::Go(Outcome::Done)),
+                    _ => Flow::Broken,
+                },
+                flow => flow,
+            };
+            match flow {
+                Flow::Answered => {
+                    idle.deadline = worker.clock.after(worker.settings.keep_alive_timeout);
+                    if is_drained {
+                        return Served::Idle(idle);
+                    }
+                }
+                Flow::Escalate(start) => return self.escalate(desk, worker, key, idle, start, !is_drained),
+                Flow::Done | Flow::Broken => {
+                    desk.clear(worker);
+                    return Served::Closed;
+                }
+            }
+        }
+        self.escalate(desk, worker, key, idle, Start::Read, true)
+    }
+
+    fn turn_away(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle) {
+        let start = Start::Refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again later");
+        self.escalate(desk, worker, None, idle, start, true);
+    }
+}
+
+impl<S, Call, Answer> Plain<S, Call, Answer>
+where
+    S: Service,
+    Call: Fn(Rc<S>, Request) -> Answer + 'static,
+    Answer: Future<Output = Response> + 'static,
+{
+    /// Answers what was received, as far as that goes at once.
+    fn answer_all(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &mut Idle) -> Flow<Answer> {
+        while !desk.input.is_empty() {
+            match desk.decoder.poll_into(&mut desk.input, &mut desk.head) {
+                Ok(Some(Step::Head)) => {}
+                Ok(_) => return Flow::Escalate(Start::Read),
+                Err(error) => {
+                    tracing::debug!(peer = %idle.peer.addr, %error, "malformed request");
+                    return Flow::Escalate(Start::Refuse(error.status(), error.reason()));
+                }
+            }
+            idle.requests_left = idle.requests_left.saturating_sub(1);
+            match self.answer_one(desk, worker, idle) {
+                Flow::Answered => {}
+                flow => return flow,
+            }
+        }
+        Flow::Answered
+    }
+
+    /// Answers the request whose head is on the desk.
+    fn answer_one(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &Idle) -> Flow<Answer> {
+        let Some(head) = &desk.head else { return Flow::Broken };
+        let asked = Asked::of(head);
+        let is_here = match head.framing() {
+            Framing::None => true,
+            Framing::Length(length) => {
+                length <= desk.input.len() as u64
+                    && length <= worker.settings.body_bytes_max
+                    && !head.expects_continue()
+            }
+            _ => false,
+        };
+        let Some(head) = desk.head.take() else { return Flow::Broken };
+        if !is_here || refused_method(asked.method).is_some() {
+            return Flow::Escalate(Start::Head(head));
+        }
+        let Ok(body) = take_body(desk) else { return Flow::Broken };
+        match self.call(Request::new(head, body, idle.peer.clone())) {
+            Ok(Poll::Ready(response)) => respond(desk, worker, idle, asked, response),
+            Ok(Poll::Pending) => {
+                let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
+                Flow::Escalate(Start::Pending(asked, answer))
+            }
+            Err(()) => {
+                tracing::error!(peer = %idle.peer.addr, "the service panicked");
+                Flow::Escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
+            }
+        }
+    }
+
+    /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.
+    fn call(&self, request: Request) -> Result<Poll<Response>, ()> {
+        let mut slot = self.answer.borrow_mut();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            slot.set(Some((self.call)(self.service.clone(), request)));
+            let Some(answer) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
+            let polled = answer.poll(&mut Context::from_waker(Waker::noop()));
+            if polled.is_ready() {
+                slot.set(None);
+            }
+            polled
+        }));
+        polled.map_err(|_| {
+            // What it left behind may panic as well when it is dropped.
+            let left = std::mem::replace(&mut *slot, Box::pin(None));
+            drop(slot);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(left)));
+        })
+    }
+
+    /// Hands the connection to a task, with what is on the desk.
+    fn escalate(
+        &self,
+        desk: &mut Desk,
+        worker: &Rc<Worker>,
+        key: Option<Key>,
+        idle: Idle,
+        start: Start<Answer>,
+        is_readable: bool,
+    ) -> Served {
+        let is_first = idle.requests_left == worker.settings.requests_per_connection_max;
+        let (requests_left, peer) = (idle.requests_left, idle.peer.clone());
+        let Some(socket) = hold(worker, key, idle, is_readable) else {
+            desk.clear(worker);
+            return Served::Closed;
+        };
+        let fresh = RequestDecoder::new(worker.settings.limits.clone());
+        let decoder = std::mem::replace(&mut desk.decoder, fresh);
+        let conn = Conn::resume(Stream::Plain(socket), decoder, peer, worker.clone());
+        conn.requests_left.set(requests_left);
+        let input = match desk.input.len() {
+            0 => BytesMut::new(),
+            few @ ..INPUT_BYTES => {
+                let copy = BytesMut::from(&desk.input[..few]);
+                desk.input.clear();
+                copy
+            }
+            _ => std::mem::take(&mut desk.input),
+        };
+        let output = std::mem::take(&mut desk.output);
+        conn.wire.borrow_mut().resume(input, output, std::mem::take(&mut desk.sent), std::mem::take(&mut desk.large));
+        let (conn, service) = (Rc::new(conn), self.service.clone());
+        tokio::task::spawn_local(async move { resume(&conn, &*service, start, is_first).await });
+        Served::Held
+    }
+}
+
+impl<W: Welcome> Site for Raw<W> {
+    fn serve(&self, _: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, idle: Idle, _: bool) -> Served {
+        let peer = idle.peer.clone();
+        let Some(socket) = hold(worker, key, idle, true) else { return Served::Closed };
+        let peer = Rc::try_unwrap(peer).unwrap_or_else(|peer| (*peer).clone());
+        tokio::task::spawn_local(self.0.welcome(worker, socket, peer));
+        Served::Held
+    }
+
+    fn turn_away(&self, _: &mut Desk, _: &Rc<Worker>, _: Idle) {
+        // Nothing can be said before a handshake: closing it has to do.
+    }
+}
+
+/// Makes a socket for a task of a connection.
+fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, is_readable: bool) -> Option<Socket> {
+    let key = match key {
+        Some(key) => key,
+        None => worker.reactor.add_connection(&idle.fd).ok()?,
+    };
+    let held = Held::new(&worker.reactor, key, is_readable, idle.tells_writable);
+    Some(Socket::new(idle.fd, held, idle.counted, idle.site))
+}
+
+/// Takes the content of a request, all of which is here, and its end.
+fn take_body(desk: &mut Desk) -> Result<Body, http1::ParseError> {
+    let mut body = Body::Empty;
+    loop {
+        match desk.decoder.poll(&mut desk.input)? {
+            Some(Event::Data(data)) => body = Body::Full(data),
+            Some(Event::Head(_) | Event::Trailers(_)) => {}
+            Some(Event::End) | None => return Ok(body),
+        }
+    }
+}
+
+/// Writes an answer, and sends what is too large to be copied.
+fn respond<Answer>(
+    desk: &mut Desk,
+    worker: &Worker,
+    idle: &Idle,
+    asked: Asked,
+    mut response: Response,
+) -> Flow<Answer> {
+    let is_short = match &mut response.body {
+        Body::Empty | Body::Full(_) => true,
+        body => body.as_file().is_some(),
+    };
+    if !is_short || response.status.is_interim() || response.on_upgrade.is_some() {
+        return Flow::Escalate(Start::Respond(asked, response));
+    }
+    let keep_alive = asked.keep_alive && idle.requests_left > 0 && !worker.is_stopping();
+    let framing = framing_of(&response, &asked);
+    let (mut encoder, keep_alive) = write_head_to(&mut desk.output, worker, &asked, &response, framing, keep_alive);
+    tracing::debug!(peer = %idle.peer.addr, method = %asked.method, status = response.status.as_u16(), "answered");
+    let after = match (keep_alive, asked.keep_alive) {
+        (true, _) => Outcome::KeepAlive,
+        (false, true) => Outcome::Close,
+        (false, false) => Outcome::Done,
+    };
+    match &mut response.body {
+        _ if encoder.discards() => {}
+        Body::Empty => {}
+        Body::Full(bytes) if bytes.len() <= COPY_BYTES_MAX => {
+            if encoder.data(&mut desk.output, bytes).is_err() {
+                return Flow::Broken;
+            }
+        }
+        Body::Full(bytes) => {
+            if encoder.before_data(&mut desk.output, bytes.len() as u64).is_err() {
+                return Flow::Broken;
+            }
+            desk.large = std::mem::take(bytes);
+        }
+        Body::Stream(_) => return send_file(desk, idle, asked, encoder, response.body, after),
+    }
+    if !encoder.discards() && encoder.finish(&mut desk.output, None).is_err() {
+        return Flow::Broken;
+    }
+    after_answer(desk, idle, after)
+}
+
+fn after_answer<Answer>(desk: &mut Desk, idle: &Idle, after: Outcome) -> Flow<Answer> {
+    if !desk.large.is_empty() || desk.output.len() > OUTPUT_BYTES_MAX {
+        match desk.flush(idle, More::No) {
+            Ok(true) => {}
+            Ok(false) => return Flow::Escalate(Start::Go(after)),
+            Err(_) => return Flow::Broken,
+        }
+    }
+    match after {
+        Outcome::KeepAlive => Flow::Answered,
+        Outcome::Done => Flow::Done,
+        after => Flow::Escalate(Start::Go(after)),
+    }
+}
+
+/// Sends a file as far as the socket takes it at once.
+#[cfg(target_os = "linux")]
+fn send_file<Answer>(
+    desk: &mut Desk,
+    idle: &Idle,
+    asked: Asked,
+    mut encoder: http1::BodyEncoder,
+    mut body: Body,
+    after: Outcome,
+) -> Flow<Answer> {
+    let keep_alive = matches!(after, Outcome::KeepAlive);
+    let mut room = FILE_BYTES_MAX;
+    match desk.flush(idle, More::Yes) {
+        Ok(true) => {}
+        Ok(false) => room = 0,
+        Err(_) => return Flow::Broken,
+    }
+    while let Some(file) = body.as_file().filter(|file| file.left > 0) {
+        let count = file.left.min(room);
+        if count == 0 {
+            return Flow::Escalate(Start::Body { asked, encoder, body, keep_alive });
+        }
+        match sys::send_file(&idle.fd, &file.file, file.offset, count as usize) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => room = 0,
+            Ok(0) | Err(_) => return Flow::Broken, // shorter than was promised, or nobody is there
+            Ok(sent) => {
+                if encoder.before_data(&mut desk.output, sent as u64).is_err() {
+                    return Flow::Broken;
+                }
+                file.advance(sent as u64);
+                room -= sent as u64;
+            }
+        }
+    }
+    if encoder.finish(&mut desk.output, None).is_err() {
+        return Flow::Broken;
+    }
+    after_answer(desk, idle, after)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_file<Answer>(
+    _: &mut Desk,
+    _: &Idle,
+    asked: Asked,
+    encoder: http1::BodyEncoder,
+    body: Body,
+    after: Outcome,
+) -> Flow<Answer> {
+    Flow::Escalate(Start::Body { asked, encoder, body, keep_alive: matches!(after, Outcome::KeepAlive) })
+}

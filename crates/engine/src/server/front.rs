@@ -1,0 +1,329 @@
+//! The front of a worker: takes the events of its reactor, accepts connections, answers what can be answered at once
+//! and wakes the tasks of all others.
+//!
+//! It is a task like others. Under load it asks for events again before it yields, so that one turn of the runtime is
+//! shared by many requests; but never for long, because timers and other tasks wait meanwhile.
+
+use super::addresses::TooMany;
+use super::fast::{Desk, Served, Site};
+use super::reactor::{HUNG_UP, Idle, Key, Occupant, READ_CLOSED, READABLE, WRITABLE};
+use super::sys;
+use super::worker::Worker;
+use crate::Peer;
+use mio::event::Event;
+use mio::{Events, Poll as Queue};
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+use tokio_util::sync::WaitForCancellationFuture;
+
+/// Events taken at a time.
+const EVENTS_MAX: usize = 256;
+/// Times the front asks for events before others have their turn.
+const ROUNDS_MAX: usize = 8;
+/// With fewer events than these there is little load, and asking again at once finds nothing.
+const BUSY_EVENTS: usize = 4;
+/// Connections accepted from one listener before others have their turn.
+const ACCEPTS_MAX: usize = 64;
+/// Connections that are told 503 at a time, beyond the limit; further ones are dropped.
+const TURNED_AWAY_MAX: usize = 64;
+/// Connections accepted after the stop, because they were queued before it.
+const LAST_ONES_MAX: usize = 1024;
+/// Pause after the system has no descriptor or memory for another connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// The same trouble is logged once in this time.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
+
+/// A listener, and what makes its site once it is on its worker.
+pub(super) struct Listening {
+    pub(super) listener: TcpListener,
+    pub(super) make: Box<dyn FnOnce() -> Box<dyn Site> + Send>,
+}
+
+struct Door {
+    listener: TcpListener,
+    site: Box<dyn Site>,
+    key: Key,
+    /// Where clients connect to; unspecified where the listener has many addresses.
+    addr: SocketAddr,
+    /// Whether more may be queued.
+    is_ready: bool,
+}
+
+struct Front {
+    worker: Rc<Worker>,
+    desk: Desk,
+    doors: Vec<Door>,
+    /// Until when nothing is accepted.
+    pause: Option<Pin<Box<Sleep>>>,
+    trouble: Trouble,
+}
+
+/// Makes the front of a worker. `closed` is told when it has stopped to listen.
+pub(super) fn run(
+    worker: Rc<Worker>,
+    queue: Queue,
+    listening: Vec<Listening>,
+    closed: oneshot::Sender<()>,
+) -> io::Result<impl Future<Output = io::Result<()>>> {
+    let mut doors = Vec::new();
+    for (number, Listening { listener, make }) in listening.into_iter().enumerate() {
+        let key = worker.reactor.add_listener(&listener, number)?;
+        let addr = listener.local_addr()?;
+        doors.push(Door { listener, site: make(), key, addr, is_ready: true });
+    }
+    #[expect(deprecated, reason = "its successor is unsafe, and the queue keeps its descriptor as long as it lives")]
+    let queue = AsyncFd::with_interest(queue, Interest::READABLE)?;
+    let desk = Desk::new(&worker);
+    let front = Front { worker, desk, doors, pause: None, trouble: Trouble::default() };
+    Ok(front.serve(queue, closed))
+}
+
+/// Why the front goes on.
+enum Woken {
+    Ready,
+    Stop,
+}
+
+impl Front {
+    async fn serve(mut self, mut queue: AsyncFd<Queue>, closed: oneshot::Sender<()>) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let stop = self.worker.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
+        let mut closed = Some(closed);
+        loop {
+            let is_stopping = closed.is_none();
+            match self.wait(&mut queue, &mut stopped, is_stopping).await? {
+                Woken::Ready => {}
+                Woken::Stop => {
+                    self.close();
+                    closed.take().map(|closed| closed.send(()));
+                }
+            }
+            while self.take_events(queue.get_mut(), &mut events)? {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Waits until there are events, or connections to accept after a pause, or the stop.
+    async fn wait(
+        &mut self,
+        queue: &mut AsyncFd<Queue>,
+        stopped: &mut Pin<&mut WaitForCancellationFuture<'_>>,
+        is_stopping: bool,
+    ) -> io::Result<Woken> {
+        poll_fn(|cx| {
+            if !is_stopping && stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Woken::Stop));
+            }
+            if self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
+                self.pause = None;
+                return Poll::Ready(Ok(Woken::Ready));
+            }
+            // Whatever comes from now on makes the descriptor ready again.
+            queue.poll_read_ready_mut(cx).map_ok(|mut guard| {
+                guard.clear_ready();
+                Woken::Ready
+            })
+        })
+        .await
+    }
+
+    /// Handles what there is, for a while; whether there may be more.
+    fn take_events(&mut self, queue: &mut Queue, events: &mut Events) -> io::Result<bool> {
+        for _ in 0..ROUNDS_MAX {
+            match queue.poll(events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let mut count = 0;
+            let mut has_woken = false;
+            for event in &*events {
+                count += 1;
+                has_woken |= self.handle(event);
+            }
+            let has_more = self.accept_all();
+            if count < BUSY_EVENTS && !has_more {
+                return Ok(false);
+            }
+            if has_woken {
+                return Ok(true);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Handles one event; whether a task was woken.
+    fn handle(&mut self, event: &Event) -> bool {
+        let (key, occupant) = self.worker.reactor.take(event.token());
+        match occupant {
+            Occupant::Nobody | Occupant::Taken => {}
+            Occupant::Listener(number) => self.doors[number].is_ready = true,
+            Occupant::Held(readiness) => {
+                readiness.handle_event(bits_of(event), self.worker.now());
+                return true;
+            }
+            Occupant::Idle(idle) => {
+                let bits = bits_of(event);
+                if bits == WRITABLE {
+                    self.worker.reactor.put(key, Occupant::Idle(idle));
+                    return false;
+                }
+                let is_ending = bits & (READ_CLOSED | HUNG_UP) != 0;
+                let site = &self.doors[idle.site as usize].site;
+                match site.serve(&mut self.desk, &self.worker, Some(key), idle, is_ending) {
+                    Served::Idle(idle) => self.worker.reactor.put(key, Occupant::Idle(idle)),
+                    Served::Closed => self.worker.reactor.remove_connection(key),
+                    Served::Held => return true,
+                }
+            }
+        }
+        false
+    }
+
+    /// Accepts what is queued; whether there may be more.
+    fn accept_all(&mut self) -> bool {
+        let mut has_more = false;
+        for number in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_MAX {
+                if !self.doors[number].is_ready || self.pause.is_some() {
+                    break;
+                }
+                self.accept(number);
+            }
+            has_more |= self.doors[number].is_ready && self.pause.is_none();
+        }
+        has_more
+    }
+
+    fn accept(&mut self, number: usize) {
+        let door = &mut self.doors[number];
+        match sys::accept(&door.listener) {
+            Ok((fd, addr)) => self.welcome(number, fd, addr),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => door.is_ready = false,
+            Err(error) if is_exhausted(&error) => {
+                self.trouble.log(&error, self.worker.open());
+                self.pause = Some(Box::pin(tokio::time::sleep(EXHAUSTED_PAUSE)));
+            }
+            Err(_) => {} // the client gave up before it was accepted
+        }
+    }
+
+    fn welcome(&mut self, number: usize, fd: rustix::fd::OwnedFd, addr: SocketAddr) {
+        let worker = &self.worker;
+        let settings = &worker.settings;
+        let open = worker.open();
+        if open >= settings.connections_per_worker_max.saturating_add(TURNED_AWAY_MAX) {
+            return;
+        }
+        if open == 0 {
+            worker.clock.refresh(); // nobody has advanced it while there was no connection
+        }
+        let door = &self.doors[number];
+        let mut local_addr = door.addr;
+        if local_addr.ip().is_unspecified() {
+            let Ok(addr) = sys::local_addr(&fd) else { return };
+            local_addr = addr;
+        }
+        let counted = worker.addresses.count(addr);
+        let has_room = open < settings.connections_per_worker_max && counted.is_ok();
+        let idle = Idle {
+            fd,
+            site: number as u32,
+            requests_left: settings.requests_per_connection_max,
+            tells_writable: false,
+            deadline: worker.clock.after(settings.head_timeout),
+            peer: Rc::new(Peer::new(addr, local_addr, worker.stop.clone())),
+            counted: counted.unwrap_or_else(|TooMany| None),
+        };
+        if !has_room {
+            return door.site.turn_away(&mut self.desk, worker, idle);
+        }
+        if let Served::Idle(idle) = door.site.welcome(&mut self.desk, worker, idle) {
+            // Without a place there is nothing to be told about it: it is closed.
+            let Ok(key) = worker.reactor.add_connection(&idle.fd) else { return };
+            worker.reactor.put(key, Occupant::Idle(idle));
+        }
+    }
+
+    /// Takes what is queued and stops to listen; closes the connections that ask for nothing.
+    fn close(&mut self) {
+        self.worker.begin_stop(); // before clients can see that the listeners are gone
+        self.pause = None;
+        for number in 0..self.doors.len() {
+            self.doors[number].is_ready = true;
+            for _ in 0..LAST_ONES_MAX {
+                if !self.doors[number].is_ready || self.pause.is_some() {
+                    break;
+                }
+                self.accept(number);
+            }
+        }
+        self.pause = None;
+        for token in self.worker.reactor.idle() {
+            let (key, occupant) = self.worker.reactor.take(token);
+            let Occupant::Idle(idle) = occupant else { continue };
+            let site = &self.doors[idle.site as usize].site;
+            match site.serve(&mut self.desk, &self.worker, Some(key), idle, false) {
+                Served::Held => {}
+                Served::Idle(_) | Served::Closed => self.worker.reactor.remove_connection(key),
+            }
+        }
+        for door in self.doors.drain(..) {
+            self.worker.reactor.remove_listener(door.key, &door.listener);
+        }
+    }
+}
+
+fn bits_of(event: &Event) -> u8 {
+    let mut bits = 0;
+    if event.is_readable() {
+        bits |= READABLE;
+    }
+    if event.is_writable() {
+        bits |= WRITABLE;
+    }
+    if event.is_read_closed() {
+        bits |= READ_CLOSED;
+    }
+    if event.is_error() || event.is_write_closed() {
+        bits |= HUNG_UP;
+    }
+    bits
+}
+
+/// No descriptor or memory left: accepting again at once would only spin.
+fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].iter().any(|errno| errno.raw_os_error() == code)
+    })
+}
+
+/// Says once a minute what is wrong instead of once a try.
+#[derive(Default)]
+struct Trouble {
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Trouble {
+    fn log(&mut self, error: &io::Error, open: usize) {
+        if self.logged.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
+            self.unlogged += 1;
+            return;
+        }
+        tracing::error!(%error, open, unlogged = self.unlogged, "cannot accept connections; raise the open file limit");
+        self.logged = Some(Instant::now());
+        self.unlogged = 0;
+    }
+}
