@@ -177,6 +177,9 @@ mod tests {
             |fields: &[Field], has_content| assemble("/", Some("h"), fields, has_content).map(|head| head.framing());
         assert_eq!(framing(&[], true), Ok(Framing::Chunked));
         assert_eq!(framing(&[("content-length", "5")], true), Ok(Framing::Length(5)));
+        let expecting = [("expect", "100-continue")];
+        assert!(assemble("/", Some("h"), &expecting, true).unwrap().expects_continue());
+        assert!(!assemble("/", Some("h"), &expecting, false).unwrap().expects_continue(), "nothing to wait for");
         assert_eq!(framing(&[("content-length", "0")], false), Ok(Framing::Length(0)));
         assert_eq!(framing(&[("content-length", "5")], false), Err(ErrorKind::ContentLength));
         assert_eq!(framing(&[("content-length", "5"), ("content-length", "5")], true), Err(ErrorKind::ContentLength));

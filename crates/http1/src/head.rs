@@ -158,6 +158,8 @@ impl RequestHead {
     /// Says how the body ends where the connection frames it itself.
     pub(crate) fn set_framing(&mut self, framing: Framing) {
         self.verdict.framing = framing;
+        // Any other expectation was refused.
+        self.verdict.expects_continue = !framing.is_empty() && self.fields.contains("expect");
     }
 
     /// Whether the client lets the connection live after this exchange (RFC 9112 §9.3).
