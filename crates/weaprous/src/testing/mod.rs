@@ -91,7 +91,8 @@ impl Client {
         Self { inner: AsyncClient::new(app), runtime: Rc::new(runtime) }
     }
 
-    /// Keeps the cookies it is given and sends them back, as a browser does.
+    /// Keeps the cookies it is given and sends them back, as a browser does; also as a browser, it says
+    /// `Sec-Fetch-Site: same-origin`, unless the request has that field or `Origin`.
     ///
     /// ```
     /// use weaprous::prelude::*;

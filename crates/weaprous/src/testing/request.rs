@@ -141,6 +141,9 @@ impl RequestBuilder<'_, AsyncClient> {
             fields.append("host", &client.host).expect("a host is a clean field value");
         }
         if let Some(jar) = &client.jar {
+            if !fields.contains("sec-fetch-site") && !fields.contains("origin") {
+                fields.append("sec-fetch-site", "same-origin").expect("a token");
+            }
             cookies.splice(0..0, jar.borrow().pairs_for(target));
         }
         if !cookies.is_empty() {
