@@ -12,7 +12,7 @@ pub use site::{Site, SiteError};
 use accounts::Accounts;
 use std::sync::Arc;
 use weaprous::prelude::*;
-use weaprous::{Sessions, not_cross_origin, percent, same_origin};
+use weaprous::{Csrf, Sessions, percent};
 
 /// Longest login or sign-up form, in bytes: a name, a password and a target.
 const FORM_BYTES_MAX: u64 = 16 * 1024;
@@ -56,12 +56,12 @@ pub fn app(settings: BackendSettings) -> App {
         .sessions(sessions)
         .layer(security_fields)
         .add_route(
-            Route::new("/login", [POST], entrance::log_in).layer(not_cross_origin).body_bytes_max(FORM_BYTES_MAX),
+            Route::new("/login", [POST], entrance::log_in).csrf(Csrf::NotCrossOrigin).body_bytes_max(FORM_BYTES_MAX),
         )
         .add_route(
-            Route::new("/signup", [POST], entrance::sign_up).layer(not_cross_origin).body_bytes_max(FORM_BYTES_MAX),
+            Route::new("/signup", [POST], entrance::sign_up).csrf(Csrf::NotCrossOrigin).body_bytes_max(FORM_BYTES_MAX),
         )
-        .add_route(Route::new("/logout", [POST], entrance::log_out).layer(same_origin).body_bytes_max(FORM_BYTES_MAX))
+        .add_route(Route::new("/logout", [POST], entrance::log_out).body_bytes_max(FORM_BYTES_MAX))
         .route("/login", [GET], entrance::show_login)
         .route("/login.html", [GET], entrance::show_login)
         .route("/signup", [GET], entrance::show_sign_up)

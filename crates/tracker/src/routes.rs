@@ -3,8 +3,8 @@
 use crate::api::{channels, entry, events, messages, operations, people, relay};
 use crate::tracker::Tracker;
 use std::sync::Arc;
+use weaprous::Handler;
 use weaprous::prelude::*;
-use weaprous::{Handler, same_origin};
 
 /// Content accepted where nothing else is said: a text of the longest kind, every byte of it escaped.
 const BODY_BYTES_MAX: u64 = 128 * 1024;
@@ -16,6 +16,7 @@ pub(crate) struct Operation {
     route: Route,
 }
 
+#[track_caller]
 fn on<Args: 'static>(method: Method, pattern: &str, handler: impl Handler<Args>) -> Operation {
     Operation { name: format!("{} {pattern}", method.as_str()), route: Route::new(pattern, [method], handler) }
 }
@@ -76,7 +77,6 @@ pub(crate) fn app(tracker: Arc<Tracker>) -> App {
         .layer(move |request: Request, next: Next| {
             beginning.begin(request.stop());
             next.run(request)
-        })
-        .layer(same_origin);
+        });
     operations().into_iter().fold(app, |app, operation| app.add_route(operation.route))
 }

@@ -1,15 +1,20 @@
 //! The application: routes, state and layers, put together once and then shared by all workers.
 
-use crate::handler::{Endpoint, Erased, Handler};
+use crate::csrf::Csrf;
+use crate::handler::{Endpoint, Erased, Handler, LocalBoxFuture};
 use crate::layer::Layer;
+use crate::request::Request;
+use crate::response::IntoResponse;
 use crate::router::{self, RouteError, Router};
 use crate::service::{AppService, NotFound, Prepared};
 use crate::session::Sessions;
-use engine::{BindError, Method, RunError, Server, Settings, Stop};
+use engine::{BindError, Method, Response, RunError, Server, Settings, Stop};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
+use std::future::ready;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +50,7 @@ pub struct App {
     sessions: Option<Arc<Sessions>>,
     trusted: Option<Arc<[IpAddr]>>,
     body_bytes_max: Option<u64>,
+    csrf: Option<Csrf>,
 }
 
 /// One pattern with its methods and handler. [`App::route`] makes the plain ones.
@@ -54,6 +60,9 @@ pub struct Route {
     endpoint: Arc<dyn Endpoint>,
     layers: Vec<Arc<dyn Layer>>,
     body_bytes_max: Option<u64>,
+    csrf: Option<Csrf>,
+    /// Where it was made, for messages about conflicts.
+    place: &'static Location<'static>,
 }
 
 type StateMap = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
@@ -64,6 +73,7 @@ pub(crate) struct Scope {
     pub(crate) layers: Vec<Arc<dyn Layer>>,
     pub(crate) sessions: Option<Arc<Sessions>>,
     pub(crate) body_bytes_max: u64,
+    pub(crate) csrf: Csrf,
     trusted: Option<Arc<[IpAddr]>>,
     state: StateMap,
 }
@@ -98,6 +108,10 @@ impl App {
 
     /// Adds a route. `/users/{id}` takes one segment, `/files/{path..}` the rest of the path; the most specific
     /// pattern wins. `HEAD` comes with `GET`, and `OPTIONS` with every route.
+    ///
+    /// `/a` and `/a/` are two paths: each is answered only if it has a route, and nobody is redirected from one to the
+    /// other. A 404 at one of them says so if the other is there.
+    #[track_caller]
     pub fn route<Args: 'static>(
         self,
         pattern: &str,
@@ -151,6 +165,12 @@ impl App {
         self
     }
 
+    /// Which state-changing requests are let through, instead of [`Csrf::SameOrigin`].
+    pub fn csrf(mut self, csrf: Csrf) -> Self {
+        self.csrf = Some(csrf);
+        self
+    }
+
     /// Accepts this many bytes of content, instead of [`engine`]'s default of 2 MiB: beyond it 413.
     pub fn body_bytes_max(mut self, max: u64) -> Self {
         self.body_bytes_max = Some(max);
@@ -160,7 +180,8 @@ impl App {
     /// Checks the routes and makes the application ready to be shared.
     ///
     /// # Errors
-    /// A malformed pattern, or two routes that answer the same requests: both patterns are named.
+    /// A malformed pattern, or two routes that answer the same requests: both patterns are named, and where they
+    /// were added.
     pub fn prepare(self) -> Result<Prepared, RouteError> {
         let mut assembly = Assembly {
             router: Router::default(),
@@ -201,6 +222,7 @@ impl App {
         scope.sessions = self.sessions.or(scope.sessions);
         scope.trusted = self.trusted.or(scope.trusted);
         scope.body_bytes_max = self.body_bytes_max.unwrap_or(scope.body_bytes_max);
+        scope.csrf = self.csrf.unwrap_or(scope.csrf);
         let scope = Arc::new(scope);
         for route in self.routes {
             assembly.add(prefix, route, &scope)?;
@@ -223,6 +245,7 @@ impl fmt::Debug for App {
 
 impl Route {
     /// A route: see [`App::route`].
+    #[track_caller]
     pub fn new<Args: 'static>(
         pattern: &str,
         methods: impl IntoIterator<Item = Method>,
@@ -234,12 +257,20 @@ impl Route {
             endpoint: Arc::new(Erased::new(handler)),
             layers: Vec::new(),
             body_bytes_max: None,
+            csrf: None,
+            place: Location::caller(),
         }
     }
 
     /// Accepts this many bytes of content here, whatever the application says.
     pub fn body_bytes_max(mut self, max: u64) -> Self {
         self.body_bytes_max = Some(max);
+        self
+    }
+
+    /// Which state-changing requests are let through here, whatever the application says.
+    pub fn csrf(mut self, csrf: Csrf) -> Self {
+        self.csrf = Some(csrf);
         self
     }
 
@@ -288,6 +319,7 @@ impl Default for Scope {
             layers: Vec::new(),
             sessions: None,
             body_bytes_max: Settings::default().body_bytes_max,
+            csrf: Csrf::default(),
             trusted: None,
             state: HashMap::new(),
         }
@@ -303,6 +335,18 @@ impl Scope {
     /// Whether `X-Forwarded-*` from this address is believed.
     pub(crate) fn trusts(&self, addr: IpAddr) -> bool {
         self.trusted.as_ref().map_or_else(|| addr.is_loopback(), |trusted| trusted.contains(&addr))
+    }
+}
+
+impl Target {
+    /// Hands a request that has passed all layers to the endpoint, unless another site made it.
+    pub(crate) fn deliver(&self, request: Request) -> LocalBoxFuture<'_, Response> {
+        if self.endpoint.acts()
+            && let Some(problem) = self.scope.csrf.refusal(&request)
+        {
+            return Box::pin(ready(problem.into_response()));
+        }
+        self.endpoint.call(request)
     }
 }
 
@@ -328,16 +372,17 @@ impl Assembly {
         if route.methods.is_empty() {
             return Err(RouteError::Pattern { pattern, reason: "answers no method; list at least one" });
         }
-        let scope = if route.layers.is_empty() && route.body_bytes_max.is_none() {
+        let scope = if route.layers.is_empty() && route.body_bytes_max.is_none() && route.csrf.is_none() {
             Arc::clone(scope)
         } else {
             let mut own = Scope::clone(scope);
             own.layers.extend(route.layers);
             own.body_bytes_max = route.body_bytes_max.unwrap_or(own.body_bytes_max);
+            own.csrf = route.csrf.unwrap_or(own.csrf);
             Arc::new(own)
         };
         for method in route.methods {
-            self.router.insert(&pattern, method, self.targets.len())?;
+            self.router.insert_from(&pattern, method, self.targets.len(), route.place)?;
         }
         self.targets.push(Target { endpoint: route.endpoint, scope, parameter_names });
         Ok(())

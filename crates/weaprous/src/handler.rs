@@ -71,6 +71,11 @@ handlers!(T1 T2 T3 T4 T5 T6 T7; T8);
 /// A handler without its type, as routes hold it.
 pub(crate) trait Endpoint: Send + Sync {
     fn call(&self, request: Request) -> LocalBoxFuture<'_, Response>;
+
+    /// Whether the application acts here; otherwise it is an answer of our own, which changes nothing.
+    fn acts(&self) -> bool {
+        true
+    }
 }
 
 /// Forgets the arguments of a handler.

@@ -38,7 +38,7 @@ impl Next {
                     let next = Self { target: Rc::clone(&target), depth: depth + 1 };
                     layer.call(request, next).await
                 }
-                None => target.endpoint.call(request).await,
+                None => target.deliver(request).await,
             }
         })
     }

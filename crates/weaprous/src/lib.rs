@@ -36,10 +36,12 @@
 mod accept;
 mod app;
 pub mod cookie;
+mod csrf;
 pub mod extract;
 pub mod files;
 mod handler;
 mod layer;
+pub mod layers;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod pairs;
@@ -48,7 +50,6 @@ pub mod problem;
 mod request;
 pub mod response;
 mod router;
-mod same_origin;
 pub mod sealed;
 mod service;
 pub mod session;
@@ -57,6 +58,7 @@ pub mod testing;
 
 pub use app::{App, Bound, GRACE, Route, ServeError};
 pub use cookie::{CookieBuilder, Cookies, SetCookie};
+pub use csrf::Csrf;
 pub use engine::{self, Body, Method, Response, StatusCode, Stop};
 pub use extract::{ClientAddr, Form, FromParts, FromRequest, LastEventId, Path, Query, State};
 pub use files::{EmbeddedFile, FileCache, Files, Freshness};
@@ -67,7 +69,6 @@ pub use problem::Problem;
 pub use request::Request;
 pub use response::{Html, IntoResponse, Json, Redirect, ResponsePart};
 pub use router::{RouteError, SEGMENTS_MAX};
-pub use same_origin::{not_cross_origin, same_origin};
 pub use service::{AppService, Prepared};
 pub use session::{MemorySessions, Session, Sessions};
 pub use sse::{Event, Sse, SseSender};

@@ -5,6 +5,7 @@ use crate::app::{Scope, Target};
 use crate::cookie::{self, Cookies};
 use crate::extract::{FromParts, FromRequest, ViaBody};
 use crate::problem::Problem;
+use crate::response::IntoResponse;
 use engine::{Body, Method, RequestHead, Response, Stop, Upgraded};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -20,13 +21,16 @@ pub struct Request {
     peer: Rc<engine::Peer>,
     params: Vec<String>,
     target: Rc<Target>,
+    /// Whether a layer vouches for the origin the request comes from.
+    origin_allowed: bool,
+    id: Option<Rc<str>>,
 }
 
 impl Request {
     pub(crate) fn new(request: engine::Request, params: Vec<String>, target: Rc<Target>) -> Self {
         let peer = Rc::clone(request.peer());
         let engine::Request { head, body, .. } = request;
-        Self { head, body, peer, params, target }
+        Self { head, body, peer, params, target, origin_allowed: false, id: None }
     }
 
     /// The method.
@@ -134,13 +138,40 @@ impl Request {
         T::from_request(self).await
     }
 
-    /// Answers 101 and hands the raw stream to `talk`; 426 if the client does not offer `protocol`.
+    /// Answers 101 and hands the raw stream to `talk`; 426 if the client does not offer `protocol`, 403 if a page of
+    /// another site asks and [`Csrf`](crate::Csrf) is not off.
     pub fn upgrade<F, Talk>(self, protocol: &str, talk: F) -> Response
     where
         F: FnOnce(Upgraded) -> Talk + 'static,
         Talk: Future<Output = ()> + 'static,
     {
-        self.into_engine().upgrade(protocol, talk)
+        match self.scope().csrf.refusal_of_upgrade(&self) {
+            Some(problem) => problem.into_response(),
+            None => self.into_engine().upgrade(protocol, talk),
+        }
+    }
+
+    /// The name this request has in logs, if [`RequestIds`](crate::layers::RequestIds) gave it one.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(crate) fn set_id(&mut self, id: Rc<str>) {
+        self.id = Some(id);
+    }
+
+    /// Says that the origin this request comes from may act here.
+    pub(crate) fn allow_origin(&mut self) {
+        self.origin_allowed = true;
+    }
+
+    pub(crate) fn is_origin_allowed(&self) -> bool {
+        self.origin_allowed
+    }
+
+    /// Whether the other end of the socket is a trusted proxy.
+    pub(crate) fn is_from_trusted_proxy(&self) -> bool {
+        self.scope().trusts(self.peer.addr.ip().to_canonical())
     }
 
     /// The request as the engine gave it.

@@ -8,6 +8,7 @@
 use crate::percent::{self, PercentError};
 use engine::Method;
 use std::borrow::Cow;
+use std::panic::Location;
 
 /// Most segments of a path; no sane path has more, and each costs a look-up.
 pub const SEGMENTS_MAX: usize = 256;
@@ -24,12 +25,19 @@ pub enum RouteError {
         reason: &'static str,
     },
     /// Two routes answer the same requests.
-    #[error("routes `{first}` and `{second}` both answer {method}; remove one or change its pattern")]
+    #[error(
+        "routes `{first}` ({first_place}) and `{second}` ({second_place}) both answer {method}; remove one or change \
+         its pattern"
+    )]
     Conflict {
         /// The pattern that was there.
         first: String,
         /// The pattern that came later.
         second: String,
+        /// The line that added the first.
+        first_place: &'static Location<'static>,
+        /// The line that added the second.
+        second_place: &'static Location<'static>,
         /// A method both answer.
         method: Method,
     },
@@ -70,7 +78,15 @@ struct Node {
 /// All routes of one shape.
 #[derive(Debug)]
 pub(crate) struct Leaf<T> {
-    routes: Vec<(Method, T, String)>,
+    routes: Vec<Entry<T>>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    method: Method,
+    value: T,
+    pattern: String,
+    place: &'static Location<'static>,
 }
 
 /// What a path leads to.
@@ -95,17 +111,35 @@ impl<T> Default for Router<T> {
 }
 
 impl<T> Router<T> {
-    /// Adds a route for one method.
+    /// As [`Router::insert_from`], from where this is called.
+    #[track_caller]
+    pub(crate) fn insert(&mut self, pattern: &str, method: Method, value: T) -> Result<(), RouteError> {
+        self.insert_from(pattern, method, value, Location::caller())
+    }
+
+    /// Adds a route for one method; `place` is the line that wants it.
     ///
     /// # Errors
     /// The pattern is malformed, or a route of the same shape answers this method already.
-    pub(crate) fn insert(&mut self, pattern: &str, method: Method, value: T) -> Result<(), RouteError> {
+    pub(crate) fn insert_from(
+        &mut self,
+        pattern: &str,
+        method: Method,
+        value: T,
+        place: &'static Location<'static>,
+    ) -> Result<(), RouteError> {
         let leaf = self.leaf(pattern)?;
         let routes = &mut self.leaves[leaf].routes;
-        if let Some((_, _, first)) = routes.iter().find(|(known, _, _)| *known == method) {
-            return Err(RouteError::Conflict { first: first.clone(), second: pattern.to_owned(), method });
+        if let Some(known) = routes.iter().find(|known| known.method == method) {
+            return Err(RouteError::Conflict {
+                first: known.pattern.clone(),
+                second: pattern.to_owned(),
+                first_place: known.place,
+                second_place: place,
+                method,
+            });
         }
-        routes.push((method, value, pattern.to_owned()));
+        routes.push(Entry { method, value, pattern: pattern.to_owned(), place });
         Ok(())
     }
 
@@ -189,13 +223,13 @@ fn new_leaf<T>(leaves: &mut Vec<Leaf<T>>) -> usize {
 impl<T> Leaf<T> {
     /// The route for a method; `HEAD` falls back to `GET`.
     pub(crate) fn route(&self, method: Method) -> Option<&T> {
-        let exact = |wanted| self.routes.iter().find(|(known, _, _)| *known == wanted).map(|(_, value, _)| value);
+        let exact = |wanted| self.routes.iter().find(|known| known.method == wanted).map(|known| &known.value);
         exact(method).or_else(|| if method == Method::Head { exact(Method::Get) } else { None })
     }
 
     /// The route that was added first.
     pub(crate) fn first(&self) -> &T {
-        &self.routes.first().expect("a leaf is made for a route").1
+        &self.routes.first().expect("a leaf is made for a route").value
     }
 
     /// The value of `Allow`: what is routed, and what comes for free.
@@ -346,8 +380,11 @@ mod tests {
         router.insert("/a/{name}", Method::Post, "other method").unwrap();
         router.insert("/a/x", Method::Get, "more specific").unwrap();
         router.insert("/a/{rest..}", Method::Get, "less specific").unwrap();
-        let error = router.insert("/a/{name}", Method::Get, "").unwrap_err().to_string();
-        assert_eq!(error, "routes `/a/{id}` and `/a/{name}` both answer GET; remove one or change its pattern");
+        let here = Location::caller();
+        let error = router.insert_from("/a/{name}", Method::Get, "", here).unwrap_err().to_string();
+        assert!(error.starts_with("routes `/a/{id}` ("), "{error}");
+        let end = format!("and `/a/{{name}}` ({here}) both answer GET; remove one or change its pattern");
+        assert!(error.ends_with(&end), "{error}");
         assert!(router.insert("/a/{others..}", Method::Get, "").is_err());
         assert!(router.insert("/a/x", Method::Get, "").is_err());
     }

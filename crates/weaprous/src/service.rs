@@ -65,7 +65,7 @@ impl Service for AppService {
         let request = Request::new(request, params, Rc::clone(&target));
         sse::ending_with(peer, async move {
             let response = if target.scope.layers.is_empty() {
-                target.endpoint.call(request).await
+                target.deliver(request).await
             } else {
                 Next::new(target).run(request).await
             };
@@ -85,7 +85,7 @@ impl AppService {
         }
         match self.shared.router.find(head.path()) {
             Err(bad) => (self.within_root(Arc::new(bad)), Vec::new()),
-            Ok(None) => (self.fallback(head.path()), Vec::new()),
+            Ok(None) => (self.not_found(head.path()), Vec::new()),
             Ok(Some(found)) => (self.of_leaf(found.leaf, method), found.params),
         }
     }
@@ -100,6 +100,19 @@ impl AppService {
             if method == Method::Options { Arc::new(Allowed(allow)) } else { Arc::new(NotAllowed(allow)) };
         let neighbour = &self.targets.routes[*leaf.first()];
         Rc::new(Target { endpoint, ..Target::clone(neighbour) })
+    }
+
+    /// The fallback; where that is only our 404, it names the path that differs by the slash at its end.
+    fn not_found(&self, path: &str) -> Rc<Target> {
+        let target = self.fallback(path);
+        if target.endpoint.acts() {
+            return target;
+        }
+        let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
+        match self.shared.router.find(&other) {
+            Ok(Some(_)) => Rc::new(Target { endpoint: Arc::new(NotFoundBut(other)), ..Target::clone(&target) }),
+            _ => target,
+        }
     }
 
     fn fallback(&self, path: &str) -> Rc<Target> {
@@ -124,6 +137,9 @@ const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 /// Answers 404.
 pub(crate) struct NotFound;
 
+/// Answers 404 where there is something at another path.
+struct NotFoundBut(String);
+
 /// Answers 405 with `Allow`.
 struct NotAllowed(String);
 
@@ -137,6 +153,23 @@ impl Endpoint for NotFound {
     fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move { Problem::not_found(format!("there is nothing at {}", request.path())).into_response() })
     }
+
+    fn acts(&self) -> bool {
+        false
+    }
+}
+
+impl Endpoint for NotFoundBut {
+    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
+        Box::pin(async move {
+            let detail = format!("there is nothing at {}, but there is at {}: mind the slash", request.path(), self.0);
+            Problem::not_found(detail).into_response()
+        })
+    }
+
+    fn acts(&self) -> bool {
+        false
+    }
 }
 
 impl Endpoint for NotAllowed {
@@ -147,11 +180,19 @@ impl Endpoint for NotAllowed {
             problem.own_field("allow", &self.0).into_response()
         })
     }
+
+    fn acts(&self) -> bool {
+        false
+    }
 }
 
 impl Endpoint for Allowed {
     fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move { Response::new(StatusCode::NO_CONTENT).field("allow", &self.0) })
+    }
+
+    fn acts(&self) -> bool {
+        false
     }
 }
 
@@ -161,10 +202,18 @@ impl Endpoint for NoTunnel {
             Problem::new(StatusCode::NOT_IMPLEMENTED).detail("this server opens no tunnels").into_response()
         })
     }
+
+    fn acts(&self) -> bool {
+        false
+    }
 }
 
 impl Endpoint for BadPath {
     fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move { Problem::bad_request(self.to_string()).into_response() })
+    }
+
+    fn acts(&self) -> bool {
+        false
     }
 }

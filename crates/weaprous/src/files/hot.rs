@@ -101,6 +101,7 @@ pub(crate) fn keep(rules: &Arc<Rules>, path: &str, resource: Arc<Resource>) {
             let Some(oldest) = oldest else { break };
             tree.remove(&oldest);
         }
+        tree.clock += 1;
         tree.bytes += bytes;
         tree.open += open;
         let entry = Entry { resource, checked: Instant::now(), used: tree.clock };

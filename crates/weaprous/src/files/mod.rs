@@ -12,7 +12,7 @@
 mod address;
 mod asked;
 mod beneath;
-mod conditional;
+pub(crate) mod conditional;
 mod disk;
 mod freshness;
 mod hot;
@@ -33,6 +33,7 @@ use bytes::Bytes;
 use disk::Entry;
 use engine::{Method, Response, StatusCode};
 use listing::Listing;
+pub(crate) use listing::rfc3339;
 use parts::Content;
 use resource::{Coding, Found, Resource};
 use ring::digest;

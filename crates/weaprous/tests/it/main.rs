@@ -4,6 +4,7 @@
 mod events;
 mod extracting;
 mod files;
+mod layers;
 mod responding;
 mod routing;
 mod sessions;

@@ -149,11 +149,62 @@ fn nested_applications_keep_their_state_and_inherit_the_rest() {
 
 #[test]
 fn conflicts_are_found_before_anything_is_served() {
-    let app = App::new().route("/a/{x}", [GET], async || "").nest("/a", App::new().route("/{y}", [GET], async || ""));
-    let Err(RouteError::Conflict { first, second, method }) = app.prepare() else { panic!("a conflict") };
+    let nested = App::new().route("/{y}", [GET], async || ""); // line + 0
+    let app = App::new().route("/a/{x}", [GET], async || "").nest("/a", nested); // line + 1
+    let line = line!() - 2;
+    let error = app.prepare().unwrap_err();
+    let text = error.to_string();
+    let RouteError::Conflict { first, second, method, first_place, second_place } = error else { panic!("a conflict") };
     assert_eq!((first.as_str(), second.as_str(), method), ("/a/{x}", "/a/{y}", GET));
+    assert_eq!((first_place.line(), second_place.line()), (line + 1, line));
+    let place = |at: u32| format!("{}:{at}:", file!());
+    assert!(text.contains(&place(line)) && text.contains(&place(line + 1)), "{text}");
     assert!(App::new().route("a", [GET], async || "").prepare().is_err());
     assert!(App::new().route("/a", [], async || "").prepare().is_err());
+}
+
+#[test]
+fn a_slash_at_the_end_makes_another_path() {
+    let app = App::new()
+        .route("/a", [GET], async || "a")
+        .route("/b/", [GET], async || "b/")
+        .route("/both", [GET], async || "both")
+        .route("/both/", [GET], async || "both/")
+        .nest("/n", App::new().route("/", [GET], async || "n/"));
+    let server = serve(app);
+    let check = |target: &str, expect: Result<&str, &str>| {
+        let response = get(&server, target, &[]);
+        match expect {
+            Ok(text) => assert_eq!((response.status, response.text()), (200, text), "{target}"),
+            Err(hint) => {
+                assert_eq!((response.status, response.field("location")), (404, None), "{target}");
+                assert!(response.text().contains(hint), "{}", response.text());
+            }
+        }
+    };
+    check("/a", Ok("a"));
+    check("/a/", Err("there is nothing at /a/, but there is at /a:"));
+    check("/b/", Ok("b/"));
+    check("/b", Err("but there is at /b/:"));
+    check("/both", Ok("both"));
+    check("/both/", Ok("both/"));
+    check("/n/", Ok("n/"));
+    check("/n", Err("but there is at /n/:"));
+    check("/c", Err("there is nothing at /c\""));
+}
+
+#[test]
+fn a_stop_lets_a_request_that_has_begun_finish() {
+    let app = App::new().route("/", [POST], async |content: String| content);
+    let server = serve(app);
+    let mut client = connect(&server);
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n");
+    client.read_until(b"100 Continue\r\n\r\n"); // so that the handler runs
+    server.stop();
+    client.send("abcdef");
+    let response = client.read_response();
+    assert_eq!((response.status, response.text()), (200, "abcdef"));
+    client.expect_close();
 }
 
 #[test]

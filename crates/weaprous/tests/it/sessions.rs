@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use weaprous::prelude::*;
 use weaprous::session::{BoxFuture, SessionIdHash, SessionRecord, SessionStorage, StorageError};
-use weaprous::{MemorySessions, not_cross_origin, same_origin};
+use weaprous::{Csrf, MemorySessions};
 
 fn app_with(sessions: Sessions) -> App {
     async fn log_in(
@@ -68,15 +68,18 @@ fn nothing_else_opens() {
     }
 }
 
+/// What a browser says about a form of this very site.
+const OWN_ORIGIN: &str = "Origin: http://test";
+
 #[test]
 fn a_login_ends_the_session_before_it() {
     let server = serve(app());
     let first = format!("Cookie: session={}", ask(&server, "POST", "/login", &[], "alice").text());
-    let second = format!("Cookie: session={}", ask(&server, "POST", "/login", &[&first], "bob").text());
+    let second = format!("Cookie: session={}", ask(&server, "POST", "/login", &[&first, OWN_ORIGIN], "bob").text());
     assert_ne!(first, second);
     assert_eq!(get(&server, "/me", &[&first]).status, 401);
     assert_eq!(get(&server, "/me", &[&second]).text(), "bob");
-    assert_eq!(ask(&server, "POST", "/logout", &[&second], "").status, 204);
+    assert_eq!(ask(&server, "POST", "/logout", &[&second, OWN_ORIGIN], "").status, 204);
     assert_eq!(get(&server, "/me", &[&second]).status, 401);
 }
 
@@ -140,8 +143,12 @@ fn only_the_hash_of_a_token_is_stored() {
 #[test]
 fn requests_of_other_sites_are_refused() {
     let app = App::new()
-        .add_route(Route::new("/act", [GET, POST], async || "done").layer(same_origin))
-        .add_route(Route::new("/login", [POST], async || "done").layer(not_cross_origin));
+        .route("/act", [GET, POST, PUT, PATCH, DELETE], async || "done")
+        .add_route(Route::new("/login", [POST], async || "done").csrf(Csrf::NotCrossOrigin))
+        .add_route(Route::new("/hook", [POST], async || "done").csrf(Csrf::Off))
+        .nest("/api", App::new().csrf(Csrf::Off).route("/act", [POST], async || "done"))
+        .nest("/inner", App::new().fallback(async || "done"))
+        .add_route(Route::new("/talk", [GET], async |request: Request| request.upgrade("echo", async |_| ())));
     let server = serve(app);
     let check = |method, target, fields: &[&str], status| {
         assert_eq!(ask(&server, method, target, fields, "").status, status, "{method} {target} {fields:?}");
@@ -160,6 +167,23 @@ fn requests_of_other_sites_are_refused() {
     check("POST", "/act", &[cookie, "Origin: http://evil.example"], 403);
     check("POST", "/act", &[cookie, "Origin: null"], 403);
     check("POST", "/act", &[cookie, "Authorization: Basic x"], 403);
+    for method in ["PUT", "PATCH", "DELETE"] {
+        check(method, "/act", &[cookie], 403);
+        check(method, "/act", &[foreign], 403);
+    }
+    // An opt-out for one route, and for one nested application.
+    for target in ["/hook", "/api/act"] {
+        check("POST", target, &[cookie, foreign], 200);
+    }
+    check("POST", "/inner/anything", &[cookie], 403);
+    // What changes nothing keeps its own answer.
+    check("POST", "/talk", &[cookie], 405);
+    check("POST", "/none", &[cookie, foreign], 404);
+    // A page of another site cannot open a stream in a visitor's name either.
+    let upgrade = ["Connection: upgrade", "Upgrade: echo"];
+    check("GET", "/talk", &[upgrade[0], upgrade[1], cookie, "Origin: http://evil.example"], 403);
+    check("GET", "/talk", &[upgrade[0], upgrade[1], cookie, "Origin: http://test"], 101);
+    check("GET", "/talk", &[upgrade[0], upgrade[1], "Authorization: Bearer x"], 101);
     check("POST", "/login", &[cookie], 200);
     check("POST", "/login", &[foreign], 403);
     check("POST", "/login", &["Origin: http://evil.example"], 403);

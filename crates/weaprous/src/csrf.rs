@@ -1,32 +1,54 @@
-//! Protection against requests that other sites make in a visitor's name (CSRF).
+//! Protection against requests that other sites make in a visitor's name (CSRF). It is on unless an application or a
+//! route says otherwise.
 //!
 //! The proof is what browsers say and pages cannot forge: `Sec-Fetch-Site`, or `Origin` against the host the client
-//! wrote. Programs with `Authorization: Bearer` need none, since no page can make a browser send that by itself.
+//! wrote. Programs with `Authorization: Bearer` need none, since no page can make a browser send that by itself. Safe
+//! methods change nothing and need none either; an upgrade is no safe request, whatever its method.
 
-use crate::layer::Next;
 use crate::problem::Problem;
 use crate::request::Request;
-use crate::response::IntoResponse;
 use crate::session::bearer_token;
-use engine::Response;
 
-/// A layer: state-changing requests that carry a cookie need proof of the same origin, and none may show another
-/// origin; otherwise 403. Safe methods and Bearer requests pass.
-pub async fn same_origin(request: Request, next: Next) -> Response {
-    match judge(&request) {
-        Evidence::Foreign => refuse("this request comes from another site"),
-        Evidence::None if request.head.field("cookie").is_some() => {
-            refuse("a request with a cookie needs `Sec-Fetch-Site` or `Origin`; programs send `Authorization: Bearer`")
-        }
-        Evidence::None | Evidence::Same => next.run(request).await,
-    }
+/// Which requests that change something are let through to handlers.
+///
+/// ```
+/// use weaprous::{Csrf, prelude::*};
+/// App::new()
+///     .route("/transfer", [POST], async || "done") // protected
+///     .add_route(Route::new("/hook", [POST], async || "heard").csrf(Csrf::Off)); // checks a signature of its own
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Csrf {
+    /// A request with a cookie needs proof that it comes from a page of this very origin, and none may show another
+    /// origin: otherwise 403.
+    #[default]
+    SameOrigin,
+    /// Only a request that shows another origin is refused: for what does not act by the cookie, such as a login.
+    NotCrossOrigin,
+    /// Everything passes: for what never acts by a cookie, such as an API with tokens or a signed web hook.
+    Off,
 }
 
-/// A layer for what does not act by the cookie, such as a login: only a request that shows another origin is refused.
-pub async fn not_cross_origin(request: Request, next: Next) -> Response {
-    match judge(&request) {
-        Evidence::Foreign => refuse("this request comes from another site"),
-        Evidence::None | Evidence::Same => next.run(request).await,
+impl Csrf {
+    /// Why a request is not let through; `None` if it is.
+    pub(crate) fn refusal(self, request: &Request) -> Option<Problem> {
+        if self == Self::Off || request.method().is_safe() {
+            return None;
+        }
+        let detail = match (judge(request), self) {
+            (Evidence::Foreign, _) => "this request comes from another site",
+            (Evidence::None, Self::SameOrigin) if request.head.field("cookie").is_some() => {
+                "a request with a cookie needs `Sec-Fetch-Site` or `Origin`; programs send `Authorization: Bearer`"
+            }
+            _ => return None,
+        };
+        Some(refuse(detail))
+    }
+
+    /// As [`Csrf::refusal`], for an upgrade: browsers always say where those come from.
+    pub(crate) fn refusal_of_upgrade(self, request: &Request) -> Option<Problem> {
+        let is_foreign = self != Self::Off && judge(request) == Evidence::Foreign;
+        is_foreign.then(|| refuse("this request comes from another site"))
     }
 }
 
@@ -39,7 +61,7 @@ enum Evidence {
 }
 
 fn judge(request: &Request) -> Evidence {
-    if request.method().is_safe() || bearer_token(request).is_some() {
+    if request.is_origin_allowed() || bearer_token(request).is_some() {
         return Evidence::Same;
     }
     weigh(request.field("sec-fetch-site"), request.field("origin"), request.host())
@@ -56,7 +78,7 @@ fn weigh(sec_fetch_site: Option<&str>, origin: Option<&str>, host: &str) -> Evid
 }
 
 /// Compares by host and port; an absent port is the scheme's own.
-fn is_origin_of(origin: &str, host: &str) -> bool {
+pub(crate) fn is_origin_of(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let port = match scheme {
         "http" => ":80",
@@ -67,9 +89,9 @@ fn is_origin_of(origin: &str, host: &str) -> bool {
     !host.is_empty() && plain(authority) == plain(host)
 }
 
-fn refuse(detail: &str) -> Response {
+fn refuse(detail: &'static str) -> Problem {
     tracing::debug!(detail, "cross-origin request refused");
-    Problem::forbidden(detail).into_response()
+    Problem::forbidden(detail)
 }
 
 #[cfg(test)]
