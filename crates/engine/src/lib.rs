@@ -36,7 +36,7 @@ pub use http1::{
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
 };
 pub use message::{Peer, Request, Response};
-pub use server::{BindError, RunError, Running, Server};
+pub use server::{BindError, Connections, RunError, Running, Server, bind};
 pub use service::Service;
 pub use settings::Settings;
 pub use tls::{CertificateFiles, ClientAuth, Tls, TlsError, TlsInfo, TlsSettings};

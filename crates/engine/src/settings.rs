@@ -69,6 +69,9 @@ pub struct Settings {
     /// Silence allowed in an answer whose length is not known, to a client that has closed its sending side. Such
     /// clients are answered, but one that closed both sides looks the same as long as nothing is sent.
     pub half_closed_timeout: Duration,
+    /// How long a connection without a request may still ask for something after the stop; the answer says that it is
+    /// the last one. Closing such a connection at once, which is the default, can cross a request on its way.
+    pub idle_grace: Duration,
     /// Requests under way at a time on one HTTP/2 connection.
     pub http2_streams_max: u32,
 }
@@ -91,6 +94,7 @@ impl Default for Settings {
             connections_per_worker_max: CONNECTIONS_PER_WORKER_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             half_closed_timeout: HALF_CLOSED_TIMEOUT,
+            idle_grace: Duration::ZERO,
             http2_streams_max: HTTP2_STREAMS_MAX,
         }
     }

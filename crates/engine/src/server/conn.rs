@@ -59,8 +59,12 @@ pub(super) enum Next {
 #[derive(PartialEq)]
 enum Waiting {
     NotYet,
-    ForFirstByte { until: Millis },
+    ForFirstByte {
+        until: Millis,
+    },
     ForHead,
+    /// For a last request, since the server stops.
+    ForLast,
 }
 
 impl Conn {
@@ -185,8 +189,12 @@ impl Conn {
             wire.release(&self.worker.buffers);
             wire.decoder.is_idle() && wire.input.is_empty()
         };
-        if is_idle && self.worker.is_stopping() {
-            return Poll::Ready(Next::Nothing);
+        if is_idle && self.worker.is_stopping() && *waiting != Waiting::ForLast {
+            if settings.idle_grace.is_zero() {
+                return Poll::Ready(Next::Nothing);
+            }
+            *waiting = Waiting::ForLast;
+            self.reading.arm(self.worker.clock.after(settings.idle_grace));
         }
         if !is_idle && *waiting != Waiting::ForHead {
             *waiting = Waiting::ForHead;
@@ -217,7 +225,8 @@ impl Conn {
             requests_left: self.requests_left.get(),
             tells_writable: false,
             deadline,
-            peer: self.peer.clone(),
+            addr: self.peer.addr,
+            local_addr: self.peer.local_addr,
             counted: None,
         });
     }

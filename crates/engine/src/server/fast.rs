@@ -13,11 +13,12 @@ use super::sys::{self, More};
 use super::worker::Worker;
 use super::{Socket, Welcome};
 use crate::stream::Stream;
-use crate::{Body, Request, Response, Service};
+use crate::{Body, Peer, Request, Response, Service};
 use bytes::{Bytes, BytesMut};
 use http1::{Event, Framing, RequestDecoder, RequestHead, StatusCode, Step};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,6 +33,8 @@ const READS_MAX: usize = 4;
 /// Most bytes of a file sent before the connection has to take turns with the others, in a task.
 #[cfg(target_os = "linux")]
 const FILE_BYTES_MAX: u64 = 512 * 1024;
+/// Stands for a connection before there was any.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Spare room above which the output buffer is given back.
 const OUTPUT_SPARE_MAX: usize = 256 * 1024;
 
@@ -46,6 +49,7 @@ pub(super) struct Desk {
     large: Bytes,
     decoder: RequestDecoder,
     head: Option<RequestHead>,
+    peer: Rc<Peer>,
 }
 
 /// What became of a connection.
@@ -117,7 +121,20 @@ impl Desk {
             large: Bytes::new(),
             decoder: RequestDecoder::new(worker.settings.limits.clone()),
             head: None,
+            peer: Rc::new(Peer::new(NOBODY, NOBODY, worker.stop.clone())),
         }
+    }
+
+    /// What a service gets to know of a connection. It is made anew only while somebody holds on to the last one.
+    fn peer(&mut self, worker: &Worker, idle: &Idle) -> Rc<Peer> {
+        let is_same = self.peer.addr == idle.addr && self.peer.local_addr == idle.local_addr;
+        if !is_same {
+            match Rc::get_mut(&mut self.peer) {
+                Some(peer) => (peer.addr, peer.local_addr) = (idle.addr, idle.local_addr),
+                None => self.peer = Rc::new(Peer::new(idle.addr, idle.local_addr, worker.stop.clone())),
+            }
+        }
+        self.peer.clone()
     }
 
     /// Receives once; 0 is the end.
@@ -234,7 +251,7 @@ where
                 Ok(Some(Step::Head)) => {}
                 Ok(_) => return Flow::Escalate(Start::Read),
                 Err(error) => {
-                    tracing::debug!(peer = %idle.peer.addr, %error, "malformed request");
+                    tracing::debug!(peer = %idle.addr, %error, "malformed request");
                     return Flow::Escalate(Start::Refuse(error.status(), error.reason()));
                 }
             }
@@ -251,7 +268,9 @@ where
     fn answer_one(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &Idle) -> Flow<Answer> {
         let Some(head) = &desk.head else { return Flow::Broken };
         let asked = Asked::of(head);
-        let is_here = match head.framing() {
+        let framing = head.framing();
+        let has_body = !framing.is_empty();
+        let is_here = match framing {
             Framing::None => true,
             Framing::Length(length) => {
                 length <= desk.input.len() as u64
@@ -264,15 +283,15 @@ where
         if !is_here || refused_method(asked.method).is_some() {
             return Flow::Escalate(Start::Head(head));
         }
-        let Ok(body) = take_body(desk) else { return Flow::Broken };
-        match self.call(Request::new(head, body, idle.peer.clone())) {
+        let Ok(body) = take_body(desk, has_body) else { return Flow::Broken };
+        match self.call(Request::new(head, body, desk.peer(worker, idle))) {
             Ok(Poll::Ready(response)) => respond(desk, worker, idle, asked, response),
             Ok(Poll::Pending) => {
                 let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
                 Flow::Escalate(Start::Pending(asked, answer))
             }
             Err(()) => {
-                tracing::error!(peer = %idle.peer.addr, "the service panicked");
+                tracing::error!(peer = %idle.addr, "the service panicked");
                 Flow::Escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
             }
         }
@@ -309,7 +328,7 @@ where
         is_readable: bool,
     ) -> Served {
         let is_first = idle.requests_left == worker.settings.requests_per_connection_max;
-        let (requests_left, peer) = (idle.requests_left, idle.peer.clone());
+        let (requests_left, peer) = (idle.requests_left, desk.peer(worker, &idle));
         let Some(socket) = hold(worker, key, idle, is_readable) else {
             desk.clear(worker);
             return Served::Closed;
@@ -337,9 +356,8 @@ where
 
 impl<W: Welcome> Site for Raw<W> {
     fn serve(&self, _: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, idle: Idle, _: bool) -> Served {
-        let peer = idle.peer.clone();
+        let peer = Peer::new(idle.addr, idle.local_addr, worker.stop.clone());
         let Some(socket) = hold(worker, key, idle, true) else { return Served::Closed };
-        let peer = Rc::try_unwrap(peer).unwrap_or_else(|peer| (*peer).clone());
         tokio::task::spawn_local(self.0.welcome(worker, socket, peer));
         Served::Held
     }
@@ -360,7 +378,12 @@ fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, is_readable: bool) ->
 }
 
 /// Takes the content of a request, all of which is here, and its end.
-fn take_body(desk: &mut Desk) -> Result<Body, http1::ParseError> {
+fn take_body(desk: &mut Desk, has_body: bool) -> Result<Body, http1::ParseError> {
+    if !has_body {
+        // The end of nothing needs no further bytes: the decoder stands before the next request.
+        desk.decoder.poll_into(&mut desk.input, &mut desk.head)?;
+        return Ok(Body::Empty);
+    }
     let mut body = Body::Empty;
     loop {
         match desk.decoder.poll(&mut desk.input)? {
@@ -389,7 +412,7 @@ fn respond<Answer>(
     let keep_alive = asked.keep_alive && idle.requests_left > 0 && !worker.is_stopping();
     let framing = framing_of(&response, &asked);
     let (mut encoder, keep_alive) = write_head_to(&mut desk.output, worker, &asked, &response, framing, keep_alive);
-    tracing::debug!(peer = %idle.peer.addr, method = %asked.method, status = response.status.as_u16(), "answered");
+    tracing::debug!(peer = %idle.addr, method = %asked.method, status = response.status.as_u16(), "answered");
     let after = match (keep_alive, asked.keep_alive) {
         (true, _) => Outcome::KeepAlive,
         (false, true) => Outcome::Close,

@@ -9,7 +9,6 @@ use super::fast::{Desk, Served, Site};
 use super::reactor::{HUNG_UP, Idle, Key, Occupant, READ_CLOSED, READABLE, WRITABLE};
 use super::sys;
 use super::worker::Worker;
-use crate::Peer;
 use mio::event::Event;
 use mio::{Events, Poll as Queue};
 use std::future::poll_fn;
@@ -21,7 +20,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFuture;
 
@@ -48,8 +47,15 @@ pub(super) struct Listening {
     pub(super) make: Box<dyn FnOnce() -> Box<dyn Site> + Send>,
 }
 
+/// A change to the listeners of a worker that runs.
+pub(super) enum Order {
+    Open(Listening),
+    Close(SocketAddr),
+}
+
 struct Door {
-    listener: TcpListener,
+    /// None once it is closed: connections that came by it go on.
+    listener: Option<TcpListener>,
     site: Box<dyn Site>,
     key: Key,
     /// Where clients connect to; unspecified where the listener has many addresses.
@@ -62,6 +68,7 @@ struct Front {
     worker: Rc<Worker>,
     desk: Desk,
     doors: Vec<Door>,
+    orders: mpsc::Receiver<Order>,
     /// Until when nothing is accepted.
     pause: Option<Pin<Box<Sleep>>>,
     trouble: Trouble,
@@ -72,25 +79,31 @@ pub(super) fn run(
     worker: Rc<Worker>,
     queue: Queue,
     listening: Vec<Listening>,
+    orders: mpsc::Receiver<Order>,
     closed: oneshot::Sender<()>,
 ) -> io::Result<impl Future<Output = io::Result<()>>> {
-    let mut doors = Vec::new();
-    for (number, Listening { listener, make }) in listening.into_iter().enumerate() {
-        let key = worker.reactor.add_listener(&listener, number)?;
-        let addr = listener.local_addr()?;
-        doors.push(Door { listener, site: make(), key, addr, is_ready: true });
-    }
+    let doors = listening.into_iter().enumerate().map(|(number, listening)| Door::open(&worker, number, listening));
+    let doors = doors.collect::<io::Result<Vec<_>>>()?;
     #[expect(deprecated, reason = "its successor is unsafe, and the queue keeps its descriptor as long as it lives")]
     let queue = AsyncFd::with_interest(queue, Interest::READABLE)?;
     let desk = Desk::new(&worker);
-    let front = Front { worker, desk, doors, pause: None, trouble: Trouble::default() };
+    let front = Front { worker, desk, doors, orders, pause: None, trouble: Trouble::default() };
     Ok(front.serve(queue, closed))
 }
 
 /// Why the front goes on.
 enum Woken {
     Ready,
+    Ordered(Order),
     Stop,
+}
+
+impl Door {
+    fn open(worker: &Worker, number: usize, Listening { listener, make }: Listening) -> io::Result<Self> {
+        let key = worker.reactor.add_listener(&listener, number)?;
+        let addr = listener.local_addr()?;
+        Ok(Self { listener: Some(listener), site: make(), key, addr, is_ready: true })
+    }
 }
 
 impl Front {
@@ -103,6 +116,7 @@ impl Front {
             let is_stopping = closed.is_none();
             match self.wait(&mut queue, &mut stopped, is_stopping).await? {
                 Woken::Ready => {}
+                Woken::Ordered(order) => self.obey(order),
                 Woken::Stop => {
                     self.close();
                     closed.take().map(|closed| closed.send(()));
@@ -129,6 +143,9 @@ impl Front {
                 self.pause = None;
                 return Poll::Ready(Ok(Woken::Ready));
             }
+            if !is_stopping && let Poll::Ready(Some(order)) = self.orders.poll_recv(cx) {
+                return Poll::Ready(Ok(Woken::Ordered(order)));
+            }
             // Whatever comes from now on makes the descriptor ready again.
             queue.poll_read_ready_mut(cx).map_ok(|mut guard| {
                 guard.clear_ready();
@@ -136,6 +153,42 @@ impl Front {
             })
         })
         .await
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Open(listening) => match Door::open(&self.worker, self.doors.len(), listening) {
+                Ok(door) => self.doors.push(door),
+                Err(error) => tracing::error!(%error, "a listener could not be added"),
+            },
+            Order::Close(addr) => {
+                let meant: Vec<usize> =
+                    (0..self.doors.len()).filter(|number| self.doors[*number].addr == addr).collect();
+                for number in meant {
+                    self.accept_last(number);
+                    self.shut(number);
+                }
+            }
+        }
+    }
+
+    /// Takes what is queued at a door that is about to close.
+    fn accept_last(&mut self, number: usize) {
+        self.doors[number].is_ready = true;
+        for _ in 0..LAST_ONES_MAX {
+            if !self.doors[number].is_ready || self.pause.is_some() {
+                break;
+            }
+            self.accept(number);
+        }
+    }
+
+    fn shut(&mut self, number: usize) {
+        let door = &mut self.doors[number];
+        door.is_ready = false;
+        if let Some(listener) = door.listener.take() {
+            self.worker.reactor.remove_listener(door.key, &listener);
+        }
     }
 
     /// Handles what there is, for a while; whether there may be more.
@@ -207,7 +260,11 @@ impl Front {
 
     fn accept(&mut self, number: usize) {
         let door = &mut self.doors[number];
-        match sys::accept(&door.listener) {
+        let Some(listener) = &door.listener else {
+            door.is_ready = false;
+            return;
+        };
+        match sys::accept(listener) {
             Ok((fd, addr)) => self.welcome(number, fd, addr),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => door.is_ready = false,
             Err(error) if is_exhausted(&error) => {
@@ -242,7 +299,8 @@ impl Front {
             requests_left: settings.requests_per_connection_max,
             tells_writable: false,
             deadline: worker.clock.after(settings.head_timeout),
-            peer: Rc::new(Peer::new(addr, local_addr, worker.stop.clone())),
+            addr,
+            local_addr,
             counted: counted.unwrap_or_else(|TooMany| None),
         };
         if !has_room {
@@ -260,26 +318,25 @@ impl Front {
         self.worker.begin_stop(); // before clients can see that the listeners are gone
         self.pause = None;
         for number in 0..self.doors.len() {
-            self.doors[number].is_ready = true;
-            for _ in 0..LAST_ONES_MAX {
-                if !self.doors[number].is_ready || self.pause.is_some() {
-                    break;
-                }
-                self.accept(number);
-            }
+            self.accept_last(number);
         }
         self.pause = None;
+        let idle_grace = self.worker.settings.idle_grace;
         for token in self.worker.reactor.idle() {
             let (key, occupant) = self.worker.reactor.take(token);
             let Occupant::Idle(idle) = occupant else { continue };
             let site = &self.doors[idle.site as usize].site;
             match site.serve(&mut self.desk, &self.worker, Some(key), idle, false) {
                 Served::Held => {}
+                Served::Idle(mut idle) if !idle_grace.is_zero() => {
+                    idle.deadline = idle.deadline.min(self.worker.clock.after(idle_grace));
+                    self.worker.reactor.put(key, Occupant::Idle(idle));
+                }
                 Served::Idle(_) | Served::Closed => self.worker.reactor.remove_connection(key),
             }
         }
-        for door in self.doors.drain(..) {
-            self.worker.reactor.remove_listener(door.key, &door.listener);
+        for number in 0..self.doors.len() {
+            self.shut(number);
         }
     }
 }

@@ -53,8 +53,11 @@ impl BindError {
     }
 }
 
-/// Binds `addr` once per worker and listens.
-pub(super) fn bind(addr: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, BindError> {
+/// Binds `addr` once for each of so many workers and listens: for [`Server::listen_on`](crate::Server::listen_on).
+///
+/// # Errors
+/// The address is in use, also by another server that shares its port, or cannot be had.
+pub fn bind(addr: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, BindError> {
     bind_all(addr, workers).map_err(|error| BindError::new(addr, error))
 }
 

@@ -23,22 +23,26 @@ mod worker;
 
 pub(crate) use exchange::serve_stream;
 pub(crate) use incoming::Incoming;
-pub use listener::BindError;
+pub use listener::{BindError, bind};
 pub(crate) use socket::Socket;
 pub(crate) use worker::{LocalTask, Worker};
 
 use crate::{Peer, Service, Settings, Stop};
 use addresses::Addresses;
 use fast::Site;
-use front::Listening;
+use front::{Listening, Order};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use worker::{Plan, Start};
+
+/// Changes to its listeners that a worker has not yet made: more are not asked for at once.
+const ORDERS_WAITING: usize = 64;
 
 /// Listeners and the workers that will serve them.
 pub struct Server {
@@ -47,6 +51,18 @@ pub struct Server {
     /// What each worker will serve and run.
     listening: Vec<Vec<Listening>>,
     background: Vec<Vec<Start>>,
+    connections: Connections,
+}
+
+/// How many connections a server has open. Cheap to clone and to ask.
+#[derive(Debug, Clone)]
+pub struct Connections(Arc<[AtomicUsize]>);
+
+impl Connections {
+    /// The connections of all workers that are open now.
+    pub fn open(&self) -> usize {
+        self.0.iter().map(|worker| worker.load(Relaxed)).sum()
+    }
 }
 
 /// A server that is running. Dropping it fires the stop and waits until its threads have ended.
@@ -54,6 +70,7 @@ pub struct Server {
 pub struct Running {
     local_addrs: Vec<SocketAddr>,
     stop: Stop,
+    orders: Vec<mpsc::Sender<Order>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Closed when the last worker has dropped its end.
     alive: mpsc::Receiver<()>,
@@ -76,7 +93,8 @@ impl Server {
         let workers = settings.workers.unwrap_or_else(cores).max(1);
         let listening = (0..workers).map(|_| Vec::new()).collect();
         let background = (0..workers).map(|_| Vec::new()).collect();
-        Self { settings, local_addrs: Vec::new(), listening, background }
+        let connections = Connections((0..workers).map(|_| AtomicUsize::new(0)).collect());
+        Self { settings, local_addrs: Vec::new(), listening, background, connections }
     }
 
     /// Binds `addr` now; connections are served once the server runs, on every worker by a service
@@ -110,14 +128,53 @@ impl Server {
         make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
     ) -> Result<(), BindError> {
         let sockets = listener::bind(addr, self.listening.len())?;
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(addr);
-        self.local_addrs.push(bound);
-        let make = Arc::new(make);
-        for (listening, listener) in self.listening.iter_mut().zip(sockets) {
-            let make = make.clone();
-            listening.push(Listening { listener, make: Box::new(move || make()) });
+        self.take_over(sockets, make).map_err(|error| BindError::Io { addr, error })
+    }
+
+    /// As [`Server::listen`], on sockets that listen already, all at one address: those of [`bind`], of a process
+    /// before this one, or of a service manager. There may be more or fewer than workers.
+    ///
+    /// # Errors
+    /// The system has no descriptor left, or there is no socket at all.
+    pub fn listen_on<S: Service>(
+        mut self,
+        sockets: Vec<TcpListener>,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        self.take_over(sockets, move || fast::plain(make()))?;
+        Ok(self)
+    }
+
+    /// As [`Server::listen_on`], for connections that do not begin with HTTP/1.1.
+    pub(crate) fn listen_raw_on<W: Welcome>(
+        mut self,
+        sockets: Vec<TcpListener>,
+        make: impl Fn() -> W + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        self.take_over(sockets, move || Box::new(fast::Raw(make())))?;
+        Ok(self)
+    }
+
+    fn take_over(
+        &mut self,
+        sockets: Vec<TcpListener>,
+        make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        self.local_addrs.push(address_of(&sockets)?);
+        for (worker, listening) in share_out(sockets, self.listening.len(), make)? {
+            self.listening[worker].push(listening);
         }
         Ok(())
+    }
+
+    /// How many workers there will be.
+    pub fn workers(&self) -> usize {
+        self.listening.len()
+    }
+
+    /// Where to ask how many connections are open.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// The bound addresses, in the order of [`Server::listen`].
@@ -156,10 +213,14 @@ impl Server {
         let settings = Arc::new(self.settings);
         let addresses = Addresses::new(settings.connections_per_address_max);
         let (ended, alive) = mpsc::channel(1);
-        let mut running = Running { local_addrs: self.local_addrs, stop, threads: Vec::new(), alive };
+        let (local_addrs, threads, orders) = (self.local_addrs, Vec::new(), Vec::new());
+        let mut running = Running { local_addrs, stop, orders, threads, alive };
         for (number, (listening, background)) in self.listening.into_iter().zip(self.background).enumerate() {
             let (settings, addresses, stop) = (settings.clone(), addresses.clone(), running.stop.clone());
-            let plan = Plan { settings, stop, grace, addresses, listening, background };
+            let (sender, orders) = mpsc::channel(ORDERS_WAITING);
+            running.orders.push(sender);
+            let gauge = (self.connections.clone(), number);
+            let plan = Plan { settings, stop, grace, addresses, listening, orders, gauge, background };
             let ended = ended.clone();
             let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -191,6 +252,34 @@ impl Running {
     /// The bound addresses, in the order of [`Server::listen`].
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Begins to serve sockets that listen already, all at one address, beside those it serves: as
+    /// [`Server::listen_on`].
+    ///
+    /// # Errors
+    /// The system has no descriptor left, there is no socket at all, or the server is stopping.
+    pub async fn listen_on<S: Service>(
+        &mut self,
+        sockets: Vec<TcpListener>,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let addr = address_of(&sockets)?;
+        for (worker, listening) in share_out(sockets, self.orders.len(), move || fast::plain(make()))? {
+            let sent = self.orders[worker].send(Order::Open(listening)).await;
+            sent.map_err(|_| io::Error::other("the server is stopping"))?;
+        }
+        self.local_addrs.push(addr);
+        Ok(())
+    }
+
+    /// Stops to listen at an address; what waits in its queue is still served, and open connections go on.
+    pub async fn close(&mut self, addr: SocketAddr) {
+        for orders in &self.orders {
+            // A worker that has ended listens nowhere.
+            let _ = orders.send(Order::Close(addr)).await;
+        }
+        self.local_addrs.retain(|other| *other != addr);
     }
 
     /// Fires the stop given at start.
@@ -239,6 +328,29 @@ pub(crate) trait Welcome: 'static {
     /// What becomes of one connection; it is open as long as the task runs. The task runs on the worker, is aborted
     /// when the grace of a stop has passed, and looks after its own deadlines until it calls [`serve_stream`].
     fn welcome(&self, worker: &Rc<Worker>, socket: Socket, peer: Peer) -> LocalTask;
+}
+
+fn address_of(sockets: &[TcpListener]) -> io::Result<SocketAddr> {
+    sockets.first().ok_or_else(|| io::Error::other("no socket to listen on"))?.local_addr()
+}
+
+/// Gives every worker at least one socket and leaves none out: a socket without a worker would take connections that
+/// nobody answers, so workers beyond their number share.
+fn share_out(
+    mut sockets: Vec<TcpListener>,
+    workers: usize,
+    make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
+) -> io::Result<Vec<(usize, Listening)>> {
+    for copied in 0..workers.saturating_sub(sockets.len()) {
+        sockets.push(sockets[copied].try_clone()?);
+    }
+    let make = Arc::new(make);
+    let shares = sockets.into_iter().enumerate().map(|(number, listener)| {
+        let make = make.clone();
+        listener.set_nonblocking(true)?;
+        Ok((number % workers, Listening { listener, make: Box::new(move || make()) }))
+    });
+    shares.collect()
 }
 
 fn cores() -> usize {

@@ -9,15 +9,17 @@
 //! Events are edge-triggered. A token carries the generation of its place, so that an event of a connection that is
 //! gone never reaches the next one in the same place.
 
+use super::Connections;
 use super::addresses::Counted;
 use super::clock::Millis;
-use crate::Peer;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
 use tokio::sync::Notify;
 
@@ -32,6 +34,8 @@ pub(crate) struct Reactor {
     places: RefCell<Places>,
     /// Told when the first connection comes and when the last one goes.
     pub(super) changed: Notify,
+    /// Where others see how many connections there are, and at which place.
+    gauge: (Connections, usize),
 }
 
 /// Names a place and its generation.
@@ -62,7 +66,8 @@ pub(super) struct Idle {
     /// Whether readiness to write is told as well.
     pub(super) tells_writable: bool,
     pub(super) deadline: Millis,
-    pub(super) peer: Rc<Peer>,
+    pub(super) addr: SocketAddr,
+    pub(super) local_addr: SocketAddr,
     pub(super) counted: Option<Box<Counted>>,
 }
 
@@ -82,8 +87,13 @@ struct Place {
 }
 
 impl Reactor {
-    pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, places: RefCell::default(), changed: Notify::new() }
+    pub(super) fn new(registry: Registry, gauge: (Connections, usize)) -> Self {
+        Self { registry, places: RefCell::default(), changed: Notify::new(), gauge }
+    }
+
+    fn tell(&self, connections: usize) {
+        let (Connections(workers), number) = &self.gauge;
+        workers[*number].store(connections, Relaxed);
     }
 
     /// How many connections are open.
@@ -103,6 +113,7 @@ impl Reactor {
         let key = {
             let places = &mut *self.places.borrow_mut();
             places.connections += 1;
+            self.tell(places.connections);
             places.insert(Occupant::Taken)
         };
         if self.connections() == 1 {
@@ -133,6 +144,7 @@ impl Reactor {
         let left = {
             let places = &mut *self.places.borrow_mut();
             places.connections -= 1;
+            self.tell(places.connections);
             places.remove(key);
             places.connections
         };

@@ -1,9 +1,10 @@
 //! One worker: a thread, its event loop, and what its connections share.
 
+use super::Connections;
 use super::addresses::Addresses;
 use super::clock::{Clock, Millis};
 use super::conn::Conn;
-use super::front::{self, Listening};
+use super::front::{self, Listening, Order};
 use super::reactor::Reactor;
 use crate::buffers::Buffers;
 use crate::{Settings, Stop};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Shortest and longest time between two looks at the deadlines.
 const TICK_MIN: Duration = Duration::from_millis(5);
@@ -55,6 +56,10 @@ pub(super) struct Plan {
     pub(super) addresses: Arc<Addresses>,
     /// Listeners, and what serves their connections.
     pub(super) listening: Vec<Listening>,
+    /// Listeners that come and go later.
+    pub(super) orders: mpsc::Receiver<Order>,
+    /// Where this worker says how many connections it has, and at which place.
+    pub(super) gauge: (Connections, usize),
     /// Tasks of the program.
     pub(super) background: Vec<Start>,
 }
@@ -78,7 +83,7 @@ impl Plan {
     async fn serve(self, ready: &SyncSender<()>) -> io::Result<()> {
         let poll = mio::Poll::new()?;
         let worker = Rc::new(Worker {
-            reactor: Rc::new(Reactor::new(poll.registry().try_clone()?)),
+            reactor: Rc::new(Reactor::new(poll.registry().try_clone()?, self.gauge)),
             settings: self.settings,
             stop: self.stop.clone(),
             clock: Clock::new(),
@@ -92,7 +97,7 @@ impl Plan {
             tokio::task::spawn_local(start(worker.clone()));
         }
         let (closed, all_closed) = oneshot::channel();
-        let front = front::run(worker.clone(), poll, self.listening, closed)?;
+        let front = front::run(worker.clone(), poll, self.listening, self.orders, closed)?;
         // Nobody waits any more where another worker could not begin.
         let _ = ready.send(());
         let mut front = tokio::task::spawn_local(tokio::task::unconstrained(front));

@@ -4,7 +4,8 @@ use super::{Handshaken, Tls, handshake};
 use crate::server::{BindError, LocalTask, Server, Socket, Welcome, Worker, serve_stream};
 use crate::stream::Stream;
 use crate::{Peer, Request, Response, Service, StatusCode, h2};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
 impl Server {
@@ -25,6 +26,21 @@ impl Server {
         let watched = tls.clone();
         let listening = self.listen_raw(addr, move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) })?;
         Ok(listening.on_one_worker(move || watched.watch()))
+    }
+
+    /// As [`Server::listen_tls`], on sockets that listen already: see [`Server::listen_on`].
+    ///
+    /// # Errors
+    /// As [`Server::listen_on`].
+    pub fn listen_tls_on<S: Service>(
+        self,
+        sockets: Vec<TcpListener>,
+        tls: Tls,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let watched = tls.clone();
+        let make = move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) };
+        Ok(self.listen_raw_on(sockets, make)?.on_one_worker(move || watched.watch()))
     }
 }
 

@@ -5,9 +5,15 @@ mod bodies;
 mod client;
 mod client_faults;
 mod connections;
+mod corpus;
 #[cfg(target_os = "linux")]
 mod exhaustion;
+mod h2;
+mod h2_abuse;
 mod limits;
+mod listeners;
 mod stopping;
 mod support;
+mod tls;
+mod tls_support;
 mod upgrades;
