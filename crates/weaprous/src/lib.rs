@@ -35,6 +35,8 @@
 
 mod accept;
 mod app;
+#[cfg(feature = "compression")]
+pub mod compress;
 pub mod cookie;
 mod csrf;
 pub mod extract;
@@ -55,6 +57,8 @@ mod service;
 pub mod session;
 pub mod sse;
 pub mod testing;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use app::{App, Bound, GRACE, Route, ServeError};
 pub use cookie::{CookieBuilder, Cookies, SetCookie};

@@ -1,6 +1,7 @@
 //! Applications behind real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod compressing;
 mod events;
 mod extracting;
 mod files;
@@ -11,3 +12,4 @@ mod sessions;
 mod support;
 mod testing;
 mod uploads;
+mod websockets;
