@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub tunnels: u64,
     /// Those of them that are still open.
     pub tunnels_open: u64,
-    /// Every backend address, in the order of the configuration.
+    /// Every backend, in the order of the configuration.
     pub upstreams: Vec<UpstreamSnapshot>,
 }
 
@@ -65,8 +65,10 @@ pub struct Snapshot {
 pub struct UpstreamSnapshot {
     /// Its address.
     pub address: SocketAddr,
-    /// Whether its last connection could be opened.
+    /// Whether it gets requests: neither ejected nor failing its checks.
     pub up: bool,
+    /// Requests it has now, tunnels included.
+    pub in_flight: u32,
     /// Requests handed to it, attempts included.
     pub requests: u64,
     /// Attempts that got no response head.

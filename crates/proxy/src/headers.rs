@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use engine::{Fields, InvalidField, Method, RequestHead, ResponseHead, StatusCode, Version, is_hop_by_hop};
 
-use crate::conf::{Part, SetHeader, Template, Variable};
+use crate::conf::{HeaderChange, HeaderEdit};
+use crate::rewrite::Values;
 
 /// A request on its way, with all that its new fields depend on.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +23,9 @@ pub(crate) struct Onward<'a> {
     pub(crate) scheme: &'static str,
     /// What this proxy calls itself in `Via`.
     pub(crate) name: &'a str,
-    pub(crate) set: &'a [SetHeader],
+    pub(crate) edits: &'a [HeaderEdit],
+    /// Fields that a `forward_auth` program gave; what the client calls so is dropped.
+    pub(crate) granted: &'a [(String, Vec<u8>)],
     pub(crate) upstream: SocketAddr,
     /// The protocols to offer, if the client wants to switch.
     pub(crate) upgrade: Option<&'a str>,
@@ -87,10 +90,39 @@ pub(crate) fn to_upstream(onward: &Onward<'_>) -> Result<Fields, InvalidField> {
         }
     }
     add_own(&mut fields, onward)?;
-    for header in onward.set {
-        apply(&mut fields, header, onward)?;
+    for (name, value) in onward.granted {
+        fields.remove(name);
+        if !value.is_empty() {
+            fields.append(name, value)?;
+        }
     }
+    edit(&mut fields, onward.edits, &onward.values(&|| forwarded_for(onward)))?;
     Ok(fields)
+}
+
+/// Makes the operator's changes to the fields of a head. `Host` alone cannot be taken away.
+pub(crate) fn edit(fields: &mut Fields, edits: &[HeaderEdit], values: &Values<'_>) -> Result<(), InvalidField> {
+    for HeaderEdit { name, change } in edits {
+        let value = match change {
+            HeaderChange::Set(template) | HeaderChange::Add(template) => values.expand(template),
+            HeaderChange::Remove => String::new(),
+        };
+        match change {
+            HeaderChange::Add(_) if value.is_empty() => {}
+            HeaderChange::Add(_) => fields.append(name, value)?,
+            _ if !value.is_empty() => fields.set(name, value)?,
+            _ if name.eq_ignore_ascii_case("host") => {}
+            _ => drop(fields.remove(name)),
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Onward<'a> {
+    /// What templates take from the request.
+    pub(crate) fn values(&self, forwarded_for: &'a dyn Fn() -> String) -> Values<'a> {
+        Values { head: self.head, peer: self.peer, scheme: self.scheme, forwarded_for }
+    }
 }
 
 /// What the proxy itself says about the way a request came.
@@ -118,31 +150,6 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField>
     Ok(())
 }
 
-fn apply(fields: &mut Fields, header: &SetHeader, onward: &Onward<'_>) -> Result<(), InvalidField> {
-    let value = expand(&header.value, onward);
-    if !value.is_empty() {
-        return fields.set(&header.name, value);
-    }
-    if !header.name.eq_ignore_ascii_case("host") {
-        fields.remove(&header.name);
-    }
-    Ok(())
-}
-
-fn expand(template: &Template, onward: &Onward<'_>) -> String {
-    let mut value = String::new();
-    for part in &template.parts {
-        match part {
-            Part::Literal(text) => value.push_str(text),
-            Part::Variable(Variable::Host) => value.push_str(onward.head.host()),
-            Part::Variable(Variable::RemoteAddr) => value.push_str(&onward.peer.to_string()),
-            Part::Variable(Variable::Scheme) => value.push_str(onward.scheme),
-            Part::Variable(Variable::ForwardedFor) => value.push_str(&forwarded_for(onward)),
-        }
-    }
-    value
-}
-
 /// The client's `Host`; an HTTP/1.0 client without one gets the upstream's address.
 fn host(onward: &Onward<'_>) -> String {
     match onward.head.host() {
@@ -152,7 +159,7 @@ fn host(onward: &Onward<'_>) -> String {
 }
 
 /// What a trusted peer says, and then the peer itself.
-fn forwarded_for(onward: &Onward<'_>) -> String {
+pub(crate) fn forwarded_for(onward: &Onward<'_>) -> String {
     let mut chain = String::new();
     if onward.trusted {
         for value in onward.head.fields_named("x-forwarded-for").filter_map(|value| std::str::from_utf8(value).ok()) {
@@ -248,9 +255,12 @@ mod tests {
         }
     }
 
-    fn set_headers(lines: &str) -> Vec<SetHeader> {
+    fn edits(lines: &str) -> Vec<HeaderEdit> {
         let text = format!("host a {{ proxy_pass http://1.2.3.4:5; {lines} }}");
-        Config::parse("test", &text).unwrap().hosts.remove(0).root.unwrap().set_headers
+        match Config::parse("test", &text).unwrap().hosts.remove(0).root.unwrap().action {
+            crate::conf::Action::Pass(pass) => pass.request_headers,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn onward(head: &RequestHead) -> Onward<'_> {
@@ -260,7 +270,8 @@ mod tests {
             trusted: false,
             scheme: "http",
             name: "us",
-            set: &[],
+            edits: &[],
+            granted: &[],
             upstream: "10.0.0.1:9000".parse().unwrap(),
             upgrade: None,
             hops: hops(head),
@@ -342,11 +353,11 @@ mod tests {
     #[test]
     fn the_operator_has_the_last_word() {
         let head = request("GET / HTTP/1.1\nHost: app.local:8080\nX-A: client\nX-B: client\nConnection: X-C\n\n");
-        let set = set_headers(
+        let edits = edits(
             "proxy_set_header Host inner; proxy_set_header X-A \"$scheme://$host from $remote_addr\"; \
              proxy_set_header X-B \"\"; proxy_set_header X-C c; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
         );
-        let fields = to_upstream(&Onward { set: &set, ..onward(&head) }).unwrap();
+        let fields = to_upstream(&Onward { edits: &edits, ..onward(&head) }).unwrap();
         let get =
             |name| fields.get_all(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>();
         assert_eq!(get("host"), ["inner"]);
@@ -360,9 +371,9 @@ mod tests {
     #[test]
     fn a_client_without_host_gets_the_upstreams() {
         let head = request("GET / HTTP/1.0\n\n");
-        let set = set_headers("proxy_set_header Host $host;");
-        for set in [&[][..], &set] {
-            let fields = to_upstream(&Onward { set, ..onward(&head) }).unwrap();
+        let edits = edits("proxy_set_header Host $host;");
+        for edits in [&[][..], &edits] {
+            let fields = to_upstream(&Onward { edits, ..onward(&head) }).unwrap();
             assert_eq!(fields.get("host"), Some(&b"10.0.0.1:9000"[..]));
             assert_eq!(fields.get("x-forwarded-host"), None);
             assert_eq!(fields.get("via"), Some(&b"1.0 us"[..]));

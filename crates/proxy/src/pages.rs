@@ -2,8 +2,14 @@
 //! for everybody else. Names an upstream by `ip:port` and the location, nothing more.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 
 use engine::{RequestHead, Response, StatusCode};
+
+use crate::conf::ErrorPage;
+
+/// Longest error page read, in bytes.
+const PAGE_BYTES_MAX: u64 = 256 * 1024;
 
 /// How soon a client may come back when no upstream accepts connections, in seconds.
 const RETRY_AFTER_S: &str = "1";
@@ -16,16 +22,29 @@ pub(crate) struct Page {
     pub(crate) detail: String,
     /// What the reader can do about it, as a sentence; may be empty.
     pub(crate) hint: String,
+    /// Fields beside the usual ones.
+    pub(crate) fields: Vec<(&'static str, String)>,
 }
 
 impl Page {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), hint: String::new() }
+        Self { status, detail: detail.into(), hint: String::new(), fields: Vec::new() }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
+    }
+
+    /// Adds a field; its value holds no control bytes.
+    pub(crate) fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// The response with the operator's own text in place of the usual one.
+    pub(crate) fn respond_with(&self, content_type: &str, text: Vec<u8>) -> Response {
+        self.finish(Response::bytes(self.status, content_type, text))
     }
 
     /// The response in the form the client prefers.
@@ -37,15 +56,19 @@ impl Page {
         } else {
             ("application/problem+json", self.problem())
         };
-        let response = Response::bytes(self.status, content_type, body)
-            .field("cache-control", "no-store")
-            .field("vary", "accept")
-            .field("x-content-type-options", "nosniff");
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.field("retry-after", RETRY_AFTER_S)
-        } else {
-            response
+        self.finish(Response::bytes(self.status, content_type, body).field("vary", "accept"))
+    }
+
+    fn finish(&self, response: Response) -> Response {
+        let mut response = response.field("cache-control", "no-store").field("x-content-type-options", "nosniff");
+        for (name, value) in &self.fields {
+            response = response.field(name, value);
         }
+        let says_when = self.fields.iter().any(|(name, _)| *name == "retry-after");
+        if self.status == StatusCode::SERVICE_UNAVAILABLE && !says_when {
+            response = response.field("retry-after", RETRY_AFTER_S);
+        }
+        response
     }
 
     fn html(&self) -> String {
@@ -72,6 +95,32 @@ impl Page {
             self.status.as_u16(),
             escape_json(&detail)
         )
+    }
+}
+
+/// The response to show at a place: the operator's page for this status, or else the usual one.
+pub(crate) async fn of_place(page: &Page, pages: &[ErrorPage], head: &RequestHead) -> Response {
+    let Some(own) = pages.iter().find(|own| own.status == page.status.as_u16()) else { return page.respond(head) };
+    let file = own.file.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        std::fs::File::open(file)?.take(PAGE_BYTES_MAX).read_to_end(&mut text).map(|_| text)
+    });
+    match read.await {
+        Ok(Ok(text)) => {
+            let extension = own.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            let content_type = match extension {
+                "json" => "application/json",
+                "txt" => "text/plain; charset=utf-8",
+                _ => "text/html; charset=utf-8",
+            };
+            page.respond_with(content_type, text)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(file = %own.file.display(), %error, "an error page cannot be read");
+            page.respond(head)
+        }
+        Err(_) => page.respond(head),
     }
 }
 

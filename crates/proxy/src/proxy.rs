@@ -1,14 +1,19 @@
 //! What all workers share: routes, upstreams with their health, and counts.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::balance::RoundRobin;
-use crate::conf::{Config, Network, Pass};
+use engine::{BindError, Server};
+use std::net::SocketAddr;
+
+use crate::background;
+use crate::balance::sticky::Sealer;
+use crate::conf::{self, Action, Config, Network, Rules};
 use crate::counters::{Counters, Snapshot, UpstreamSnapshot};
+use crate::group::{Group, Registry};
+use crate::passwords::Passwords;
+use crate::rate::Limiter;
 use crate::relay::Relay;
 use crate::route::{NoRoute, Routes};
 use crate::upstream::Upstream;
@@ -31,6 +36,22 @@ impl Proxy {
         move || Relay::new(Arc::clone(&shared))
     }
 
+    /// Looks up names and checks on upstreams, for ever: for [`engine::Server::on_one_worker`]. Without it upstreams
+    /// that are given by name are never found, and health checks never made.
+    pub async fn background(self) {
+        background::run(self.shared).await;
+    }
+
+    /// Adds the proxy to a server: its service at this address, and what it does beside requests.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn listen(&self, server: Server, address: SocketAddr) -> Result<Server, BindError> {
+        let proxy = self.clone();
+        let server = server.listen(address, self.service())?;
+        Ok(server.on_one_worker(move || proxy.background()))
+    }
+
     /// What it has done so far.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
@@ -41,7 +62,9 @@ impl Proxy {
 pub(crate) struct Shared {
     routes: Routes,
     places: Vec<Place>,
-    upstreams: Vec<Arc<Upstream>>,
+    pub(crate) groups: Vec<Arc<Group>>,
+    pub(crate) registry: Registry,
+    pub(crate) sealer: Sealer,
     pub(crate) trusted: Vec<Network>,
     /// What this proxy calls itself in `Via`: unlike any other, so that only a real loop is one.
     pub(crate) name: String,
@@ -54,36 +77,39 @@ pub(crate) struct Shared {
 pub(crate) struct Place {
     /// How pages and logs name it: host and prefix.
     pub(crate) label: String,
-    pub(crate) pass: Pass,
-    pub(crate) upstreams: Vec<Arc<Upstream>>,
-    pub(crate) balance: RoundRobin,
+    pub(crate) rules: Rules,
+    /// Who answers, if it is an upstream.
+    pub(crate) group: Option<Arc<Group>>,
+    pub(crate) limiter: Option<Limiter>,
+    pub(crate) passwords: Option<Passwords>,
+    /// Who is asked first.
+    pub(crate) asked: Option<Arc<Group>>,
 }
 
 impl Shared {
     fn new(config: &Config) -> Self {
         let (routes, places) = Routes::new(config);
-        let upstreams: Vec<Arc<Upstream>> = config.backends().into_iter().map(Upstream::new).collect();
-        let by_address: HashMap<SocketAddr, &Arc<Upstream>> =
-            upstreams.iter().map(|upstream| (upstream.address, upstream)).collect();
-        let places = places
-            .into_iter()
-            .map(|(label, pass)| Place {
-                upstreams: pass
-                    .backends
-                    .iter()
-                    .filter_map(|address| by_address.get(address))
-                    .copied()
-                    .cloned()
-                    .collect(),
-                label,
-                pass,
-                balance: RoundRobin::default(),
-            })
-            .collect();
+        let registry = Registry::default();
+        let groups: Vec<Arc<Group>> =
+            config.upstreams.iter().map(|upstream| Group::new(Arc::clone(upstream), &registry)).collect();
+        let group = |upstream: &conf::Upstream| groups.iter().find(|group| *group.conf == *upstream).cloned();
+        let place = |(label, rules): (String, Rules)| Place {
+            label,
+            group: match &rules.action {
+                Action::Pass(pass) => group(&pass.upstream),
+                _ => None,
+            },
+            limiter: rules.rate_limit.as_ref().map(Limiter::new),
+            passwords: rules.basic_auth.as_ref().map(|auth| Passwords::new(&auth.file)),
+            asked: rules.forward_auth.as_ref().and_then(|auth| group(&auth.upstream)),
+            rules,
+        };
         Self {
             routes,
-            places,
-            upstreams,
+            places: places.into_iter().map(place).collect(),
+            groups,
+            registry,
+            sealer: Sealer::random(),
             trusted: config.trusted.clone(),
             name: format!("weaprous-{:08x}", RandomState::new().hash_one(0) as u32),
             counters: Counters::default(),
@@ -101,6 +127,11 @@ impl Shared {
         self.started.elapsed().as_millis() as u64
     }
 
+    /// Microseconds since the proxy was made: the clock of its rate limits.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
     /// Counts a tunnel until the guard is dropped.
     pub(crate) fn tunnel_opened(self: &Arc<Self>) -> OpenTunnel {
         self.counters.tunnels.up();
@@ -110,9 +141,16 @@ impl Shared {
 
     fn snapshot(&self) -> Snapshot {
         let counters = &self.counters;
+        let mut known: Vec<Arc<Upstream>> = Vec::new();
+        for member in self.groups.iter().flat_map(|group| group.members().to_vec()) {
+            if !known.iter().any(|other| Arc::ptr_eq(other, &member.upstream)) {
+                known.push(member.upstream);
+            }
+        }
         let upstream = |upstream: &Arc<Upstream>| UpstreamSnapshot {
             address: upstream.address,
             up: upstream.health.is_up(),
+            in_flight: upstream.in_flight(),
             requests: upstream.requests.get(),
             failures: upstream.failures.get(),
         };
@@ -126,7 +164,7 @@ impl Shared {
             broken_off: counters.broken_off.get(),
             tunnels: counters.tunnels.get(),
             tunnels_open: counters.tunnels_open.get(),
-            upstreams: self.upstreams.iter().map(upstream).collect(),
+            upstreams: known.iter().map(upstream).collect(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! One request through the proxy: find the place, pick an upstream, send, stream the answer back.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,13 +14,17 @@ use engine::{
     Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
 };
 
+use crate::conf::{Action, Pass, Policy, Redirect, Respond, Timeouts};
+use crate::gate::{self, Refused};
+use crate::group::{Ask, Group, Lease, Refusal};
 use crate::headers::{self, Hops, Onward};
-use crate::pages::Page;
+use crate::health::Failure;
+use crate::pages::{self, Page};
 use crate::proxy::{Place, Shared};
 use crate::retry::{self, Content};
 use crate::route::NoRoute;
-use crate::tunnel;
 use crate::upstream::Upstream;
+use crate::{affinity, rewrite, tunnel};
 
 /// The proxy on one worker: what all workers share, and this worker's connections to upstreams.
 #[derive(Clone)]
@@ -29,13 +32,13 @@ pub struct Relay(Rc<Worker>);
 
 struct Worker {
     shared: Arc<Shared>,
-    /// One pool for each pair of timeouts that the configuration names.
-    clients: RefCell<HashMap<(Duration, Duration), Client>>,
+    /// One pool for each set of timeouts that the configuration names.
+    clients: RefCell<Vec<(Timeouts, Client)>>,
 }
 
 impl Relay {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(Rc::new(Worker { shared, clients: RefCell::new(HashMap::new()) }))
+        Self(Rc::new(Worker { shared, clients: RefCell::default() }))
     }
 }
 
@@ -48,17 +51,17 @@ impl Service for Relay {
 
 /// A request on its way: all that the attempts have in common.
 struct Errand<'a> {
-    head: &'a RequestHead,
-    peer: &'a Rc<Peer>,
+    onward: Onward<'a>,
     place: &'a Place,
+    pass: &'a Pass,
+    group: &'a Arc<Group>,
+    peer: &'a Rc<Peer>,
     content: Content,
-    upgrade: Option<String>,
-    hops: Hops,
 }
 
 /// An upstream's answer, and whose it is.
 struct Answered {
-    upstream: Arc<Upstream>,
+    lease: Lease,
     answer: Answer,
 }
 
@@ -67,32 +70,82 @@ impl Worker {
         self.shared.counters.requests.up();
         let peer = Rc::clone(request.peer());
         let Request { head, body, .. } = request;
-        match self.forward(&head, body, &peer).await {
-            Ok(response) => response,
-            Err(page) => {
+        match self.answer_here(&head) {
+            Ok(Some(response)) => return response,
+            Ok(None) => {}
+            Err(page) => return page.respond(&head),
+        }
+        let place = match self.place(&head) {
+            Ok(place) => place,
+            Err(page) => return page.respond(&head),
+        };
+        let onward = self.onward(&head, &peer);
+        let mut response = match self.admit(&onward, place, body, &peer).await {
+            Ok(response) | Err(Refused::Answer(response)) => response,
+            Err(Refused::Page(page)) => {
                 self.count(&page);
                 tracing::debug!(status = page.status.as_u16(), detail = page.detail, "answered by the proxy itself");
-                page.respond(&head)
+                pages::of_place(&page, &place.rules.error_pages, &head).await
             }
+        };
+        let edits = &place.rules.response_headers;
+        if !edits.is_empty() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            let edited =
+                headers::edit(&mut response.fields, edits, &onward.values(&|| headers::forwarded_for(&onward)));
+            if let Err(error) = edited {
+                tracing::warn!(place = place.label, %error, "a field could not be set on a response");
+            }
+        }
+        response
+    }
+
+    /// Lets the request pass the gate, and has it answered.
+    async fn admit(
+        &self,
+        onward: &Onward<'_>,
+        place: &Place,
+        body: Body,
+        peer: &Rc<Peer>,
+    ) -> Result<Response, Refused> {
+        let granted = gate::pass(&self.shared, place, onward).await?;
+        match &place.rules.action {
+            Action::Pass(pass) => {
+                let upgrade = headers::upgrade(onward.head);
+                let onward =
+                    Onward { granted: &granted, edits: &pass.request_headers, upgrade: upgrade.as_deref(), ..*onward };
+                Ok(self.forward(onward, place, pass, body, peer).await?)
+            }
+            Action::Redirect(redirect) => Ok(redirected(redirect, onward)?),
+            Action::Respond(respond) => Ok(responded(respond)),
+            Action::Files(_) => Err(Page::new(StatusCode::NOT_FOUND, "There is nothing here.").into()),
         }
     }
 
-    async fn forward(&self, head: &RequestHead, mut body: Body, peer: &Rc<Peer>) -> Result<Response, Page> {
-        if let Some(response) = self.answer_here(head)? {
-            return Ok(response);
-        }
-        let place = self.place(head)?;
-        if let Some(max) = place.pass.body_bytes_max {
+    async fn forward(
+        &self,
+        onward: Onward<'_>,
+        place: &Place,
+        pass: &Pass,
+        mut body: Body,
+        peer: &Rc<Peer>,
+    ) -> Result<Response, Page> {
+        let Some(group) = &place.group else { return Err(failed(place, None)) };
+        if let Some(max) = place.rules.body_bytes_max {
             body.set_limit(max);
         }
         let content = Content::take(body).await.map_err(|error| body_failed(&error))?;
-        let (upgrade, hops) = (headers::upgrade(head), headers::hops(head));
-        let errand = Errand { head, peer, place, content, upgrade, hops };
-        let Answered { upstream, answer } = self.ask(&errand).await?;
-        match answer {
-            Answer::Response(response, body) => self.pass_back(&errand, &upstream, &response, body),
-            Answer::Upgraded(response, stream) => self.switch(&errand, &upstream, &response, stream),
+        let errand = Errand { onward, place, pass, group, peer, content };
+        let Answered { lease, answer } = self.ask(&errand).await?;
+        let cookie = affinity::cookie(&self.shared, group, &lease, &errand.onward, peer.is_secure());
+        let mut response = match answer {
+            Answer::Response(response, body) => self.pass_back(&errand, lease, &response, body)?,
+            Answer::Upgraded(response, stream) => self.switch(&errand, lease, &response, stream)?,
+        };
+        if let Some(cookie) = cookie {
+            let set = response.fields.append("set-cookie", cookie);
+            set.map_err(|_| failed(place, None))?;
         }
+        Ok(response)
     }
 
     /// The requests that end at the proxy itself.
@@ -134,13 +187,22 @@ impl Worker {
 
     /// Sends the request to one upstream after the other until one answers.
     async fn ask(&self, errand: &Errand<'_>) -> Result<Answered, Page> {
+        let (place, group) = (errand.place, errand.group);
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut last: Option<ClientError> = None;
+        let key = affinity::key(&group.conf.policy, &errand.onward, &self.shared.trusted);
+        let cookie = match &group.conf.policy {
+            Policy::Sticky(name) => affinity::cookie_value(errand.onward.head, name),
+            _ => None,
+        };
         loop {
-            let place = errand.place;
-            let Some(upstream) = place.balance.pick(&place.upstreams, &tried, self.shared.now_ms()) else {
-                return Err(failed(place, last.as_ref()));
+            let ask = Ask { tried: &tried, key, cookie, now_ms: 0 };
+            let lease = match group.acquire(&ask, &self.shared.sealer, || self.shared.now_ms()).await {
+                Ok(lease) => lease,
+                Err(Refusal::Exhausted) => return Err(failed(place, last.as_ref())),
+                Err(refusal) => return Err(refused(place, group, refusal, last.as_ref())),
             };
+            let upstream = &lease.upstream;
             if !tried.is_empty() {
                 self.shared.counters.retries.up();
             }
@@ -148,14 +210,14 @@ impl Worker {
             upstream.requests.up();
             match self.attempt(errand, upstream).await? {
                 Ok(answer) => {
-                    if upstream.health.succeeded() {
+                    if upstream.health.succeeded(self.shared.now_ms()) {
                         tracing::info!(upstream = %upstream.address, "upstream is back");
                     }
-                    return Ok(Answered { upstream: Arc::clone(upstream), answer });
+                    return Ok(Answered { lease, answer });
                 }
                 Err(error) => {
-                    self.note_failure(upstream, &error);
-                    if !retry::may_try_again(&error, &errand.content, &tried) {
+                    self.note_failure(group, upstream, &error);
+                    if !retry::may_try_again(&error, &errand.content, &tried, errand.pass.retries) {
                         return Err(failed(place, Some(&error)));
                     }
                     last = Some(error);
@@ -165,58 +227,68 @@ impl Worker {
     }
 
     async fn attempt(&self, errand: &Errand<'_>, upstream: &Upstream) -> Result<Result<Answer, ClientError>, Page> {
-        let fields = headers::to_upstream(&self.onward(errand, upstream)).map_err(|error| {
+        let onward = Onward { upstream: upstream.address, ..errand.onward };
+        let fields = headers::to_upstream(&onward).map_err(|error| {
             Page::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, format!("The request cannot be passed on: {error}."))
         })?;
         let request = OutgoingRequest {
-            method: errand.head.method(),
-            target: target(errand.head),
+            method: onward.head.method(),
+            target: rewrite::rewritten(errand.pass.rewrite.as_ref(), target(onward.head)),
             fields,
             body: errand.content.lend(),
         };
-        let client = self.client(errand.place);
-        Ok(if errand.upgrade.is_some() {
+        let client = self.client(&errand.pass.timeouts);
+        Ok(if onward.upgrade.is_some() {
             client.upgrade(upstream.address, request).await
         } else {
             client.send(upstream.address, request).await.map(|(head, body)| Answer::Response(head, body))
         })
     }
 
-    fn onward<'a>(&'a self, errand: &'a Errand<'_>, upstream: &Upstream) -> Onward<'a> {
-        let peer = errand.peer.addr.ip().to_canonical();
+    fn onward<'a>(&'a self, head: &'a RequestHead, peer: &Peer) -> Onward<'a> {
+        let address = peer.addr.ip().to_canonical();
         Onward {
-            head: errand.head,
-            peer,
-            trusted: self.shared.trusted.iter().any(|network| network.contains(peer)),
-            scheme: "http",
+            head,
+            peer: address,
+            trusted: self.shared.trusted.iter().any(|network| network.contains(address)),
+            scheme: if peer.is_secure() { "https" } else { "http" },
             name: &self.shared.name,
-            set: &errand.place.pass.set_headers,
-            upstream: upstream.address,
-            upgrade: errand.upgrade.as_deref(),
-            hops: errand.hops,
+            edits: &[],
+            granted: &[],
+            upstream: peer.local_addr,
+            upgrade: None,
+            hops: headers::hops(head),
         }
     }
 
-    fn client(&self, place: &Place) -> Client {
-        let (connect_timeout, head_timeout) = (place.pass.connect_timeout, place.pass.response_timeout);
+    fn client(&self, timeouts: &Timeouts) -> Client {
         let mut clients = self.clients.borrow_mut();
-        let make = || Client::new(ClientSettings { connect_timeout, head_timeout, ..ClientSettings::default() });
-        clients.entry((connect_timeout, head_timeout)).or_insert_with(make).clone()
+        // Those that differ only in what begins after a request share a pool.
+        let wanted = Timeouts { tunnel: Duration::ZERO, ..timeouts.clone() };
+        if let Some((_, client)) = clients.iter().find(|(known, _)| *known == wanted) {
+            return client.clone();
+        }
+        let client = Client::new(ClientSettings {
+            connect_timeout: timeouts.connect,
+            head_timeout: timeouts.response,
+            body_idle_timeout: timeouts.idle,
+            write_idle_timeout: timeouts.send,
+            pool_idle_timeout: timeouts.keepalive,
+            pool_idle_max: timeouts.keepalive_connections,
+            ..ClientSettings::default()
+        });
+        clients.push((wanted, client.clone()));
+        client
     }
 
     /// An ordinary response on its way back.
-    fn pass_back(
-        &self,
-        errand: &Errand<'_>,
-        upstream: &Arc<Upstream>,
-        head: &ResponseHead,
-        body: Body,
-    ) -> Result<Response, Page> {
+    fn pass_back(&self, errand: &Errand<'_>, lease: Lease, head: &ResponseHead, body: Body) -> Result<Response, Page> {
+        let upstream = &lease.upstream;
         let fields = headers::to_client(head).map_err(|error| unfit(errand.place, upstream, &error.to_string()))?;
         let mut response = Response::new(head.status());
         let endless = is_event_stream(&fields);
         response.fields = fields;
-        response.body = if errand.head.method() == Method::Head || head.status() == StatusCode::NOT_MODIFIED {
+        response.body = if errand.onward.head.method() == Method::Head || head.status() == StatusCode::NOT_MODIFIED {
             // No content follows, but its length is told as the upstream told it.
             if let Some(length) = head.content_length() {
                 let told = response.fields.set("content-length", length.to_string());
@@ -227,7 +299,7 @@ impl Worker {
             Body::Empty
         } else {
             let stop = endless.then(|| errand.peer.stop.clone());
-            Body::from_source(Returning::new(body, stop, Arc::clone(&self.shared), upstream.address))
+            Body::from_source(Returning::new(body, stop, Arc::clone(&self.shared), lease))
         };
         Ok(response)
     }
@@ -236,26 +308,29 @@ impl Worker {
     fn switch(
         &self,
         errand: &Errand<'_>,
-        upstream: &Arc<Upstream>,
+        lease: Lease,
         head: &ResponseHead,
         stream: Upgraded,
     ) -> Result<Response, Page> {
-        let fields = headers::to_client(head).map_err(|error| unfit(errand.place, upstream, &error.to_string()))?;
+        let fields =
+            headers::to_client(head).map_err(|error| unfit(errand.place, &lease.upstream, &error.to_string()))?;
         let shared = Arc::clone(&self.shared);
         let stop = errand.peer.stop.clone();
-        Ok(Response::upgrade(fields, |client| async move {
-            let _open = shared.tunnel_opened();
-            tunnel::splice(client, stream, &stop).await;
+        let idle_timeout = errand.pass.timeouts.tunnel;
+        Ok(Response::upgrade(fields, move |client| async move {
+            let (_open, _lease) = (shared.tunnel_opened(), lease);
+            tunnel::splice(client, stream, idle_timeout, &stop).await;
         }))
     }
 
-    fn note_failure(&self, upstream: &Upstream, error: &ClientError) {
-        if matches!(error.kind, ClientErrorKind::Body(_)) {
+    fn note_failure(&self, group: &Group, upstream: &Upstream, error: &ClientError) {
+        if matches!(error.kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_)) {
             return; // the client's fault, not the upstream's
         }
         upstream.failures.up();
-        if error.is_connect() && upstream.health.failed(self.shared.now_ms()) {
-            tracing::warn!(upstream = %upstream.address, error = %error.kind, "upstream does not accept connections");
+        let failure = if error.is_connect() { Failure::Connect } else { Failure::Answer };
+        if group.failed(upstream, failure, self.shared.now_ms()) {
+            tracing::warn!(upstream = %upstream.address, error = %error.kind, "upstream is left out for a while");
         } else {
             tracing::debug!(upstream = %upstream.address, stage = %error.stage, error = %error.kind, "attempt failed");
         }
@@ -270,6 +345,38 @@ impl Worker {
             _ => {}
         }
     }
+}
+
+fn redirected(redirect: &Redirect, onward: &Onward<'_>) -> Result<Response, Page> {
+    let location = onward.values(&|| headers::forwarded_for(onward)).location(&redirect.target);
+    let status = StatusCode::new(redirect.status).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
+    let mut response = Response::new(status);
+    let set = response.fields.append("location", location);
+    set.map_err(|_| Page::new(StatusCode::BAD_REQUEST, "There is no address to send this request to."))?;
+    Ok(response)
+}
+
+fn responded(respond: &Respond) -> Response {
+    let status = StatusCode::new(respond.status).unwrap_or(StatusCode::OK);
+    if respond.text.is_empty() || status.forbids_body() {
+        return Response::new(status);
+    }
+    Response::text(status, respond.text.clone())
+}
+
+/// The page for a request that no upstream may be asked about now.
+fn refused(place: &Place, group: &Group, refusal: Refusal, last: Option<&ClientError>) -> Page {
+    let label = &place.label;
+    if let Some(error) = last {
+        return failed(place, Some(error));
+    }
+    let (what, seconds) = match refusal {
+        Refusal::Full => (format!("All upstreams of {label} are busy."), 1),
+        _ => (format!("No upstream of {label} is well."), group.retry_after().as_secs()),
+    };
+    Page::new(StatusCode::SERVICE_UNAVAILABLE, what)
+        .hint("Try again in a moment.")
+        .field("retry-after", seconds.max(1).to_string())
 }
 
 /// The target in the form an origin server expects (RFC 9112 §3.2).
@@ -342,7 +449,8 @@ fn unreachable(place: &Place, error: &ClientError) -> Page {
         ClientErrorKind::TimedOut => "did not accept a connection in time",
         _ => "cannot be reached",
     };
-    let has_others = place.upstreams.iter().any(|other| other.address != error.addr);
+    let members = place.group.as_ref().map(|group| group.members());
+    let has_others = members.iter().flat_map(|all| all.iter()).any(|other| other.upstream.address != error.addr);
     let all = if has_others { ", and none of the others can be reached either" } else { "" };
     Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("The upstream {} of {} {what}{all}.", error.addr, place.label))
         .hint("The program behind it may be starting or stopped. Try again in a moment.")
@@ -354,13 +462,13 @@ struct Returning {
     body: Body,
     stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
     shared: Arc<Shared>,
-    upstream: SocketAddr,
+    lease: Lease,
 }
 
 impl Returning {
-    fn new(body: Body, stop: Option<Stop>, shared: Arc<Shared>, upstream: SocketAddr) -> Self {
+    fn new(body: Body, stop: Option<Stop>, shared: Arc<Shared>, lease: Lease) -> Self {
         let stopped = stop.map(|stop| Box::pin(stop.cancelled_owned()) as Pin<Box<dyn Future<Output = ()>>>);
-        Self { body, stopped, shared, upstream }
+        Self { body, stopped, shared, lease }
     }
 }
 
@@ -369,7 +477,7 @@ impl Source for Returning {
         if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
             if let Some(Err(error)) = &chunk {
                 self.shared.counters.broken_off.up();
-                tracing::debug!(upstream = %self.upstream, %error, "upstream broke off its response");
+                tracing::debug!(upstream = %self.lease.upstream.address, %error, "upstream broke off its response");
             }
             return Poll::Ready(chunk);
         }

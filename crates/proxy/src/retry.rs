@@ -19,9 +19,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use engine::{Body, BodyError, ClientError, Source};
 
-/// Upstreams tried for one request. Beyond so many the trouble lies elsewhere.
-const ATTEMPTS_MAX: usize = 8;
-
 /// Longest request body that is kept whole before it is sent, in bytes, so that it can be sent again.
 /// Forms and messages fit; a longer one streams.
 const KEPT_BYTES_MAX: u64 = 64 * 1024;
@@ -89,10 +86,11 @@ impl Source for Lent {
     }
 }
 
-/// Whether the request may be sent again after `error`, `tried` being the upstreams so far.
-pub(crate) fn may_try_again(error: &ClientError, content: &Content, tried: &[SocketAddr]) -> bool {
+/// Whether the request may be sent again after `error`, `tried` being the upstreams so far, `retries` the most that
+/// may follow the first one.
+pub(crate) fn may_try_again(error: &ClientError, content: &Content, tried: &[SocketAddr], retries: u32) -> bool {
     let was_waited_for = error.is_timeout() && !error.is_connect();
-    tried.len() < ATTEMPTS_MAX && error.can_retry && !was_waited_for && content.is_untouched()
+    tried.len() <= retries as usize && error.can_retry && !was_waited_for && content.is_untouched()
 }
 
 #[cfg(test)]
@@ -119,7 +117,7 @@ mod tests {
 
     fn check(error: &ClientError, expect: bool) {
         let content = Content::Whole(Bytes::from_static(b"x"));
-        assert_eq!(may_try_again(error, &content, &[error.addr]), expect, "{error}");
+        assert_eq!(may_try_again(error, &content, &[error.addr], 7), expect, "{error}");
     }
 
     #[test]
@@ -143,8 +141,10 @@ mod tests {
     #[test]
     fn attempts_end() {
         let error = error(Stage::Connect, ClientErrorKind::Refused, true);
-        let tried = vec![error.addr; ATTEMPTS_MAX];
-        assert!(!may_try_again(&error, &Content::Whole(Bytes::new()), &tried));
+        let content = Content::Whole(Bytes::new());
+        assert!(may_try_again(&error, &content, &[error.addr; 7], 7));
+        assert!(!may_try_again(&error, &content, &[error.addr; 8], 7));
+        assert!(!may_try_again(&error, &content, &[error.addr], 0));
     }
 
     #[test]
@@ -154,10 +154,10 @@ mod tests {
         let content = now(Content::take(body)).unwrap();
         let refused = error(Stage::Connect, ClientErrorKind::Refused, true);
         drop(content.lend());
-        assert!(may_try_again(&refused, &content, &[]));
+        assert!(may_try_again(&refused, &content, &[], 7));
         let mut lent = content.lend();
         assert_eq!(now(poll_fn(|cx| lent.poll_chunk(cx))).unwrap().unwrap(), "abc");
-        assert!(!may_try_again(&refused, &content, &[]));
+        assert!(!may_try_again(&refused, &content, &[], 7));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! From a host and a path to a location.
 //!
-//! Host: without regard to case and to a final dot; a name with the very port wins over the name alone,
-//! both win over `default`. A request that names no port means the scheme's (80).
+//! Host: without regard to case and to a final dot; a name wins over `*.suffix`, the longest suffix over
+//! shorter ones, all of them over `default`; and of the same name the one with the very port. A request that
+//! names no port means the scheme's (80).
 //!
-//! Path: the longest prefix wins, compared byte by byte with the path as the client sent it (nothing is
-//! decoded, dots are not resolved, the query takes no part). A prefix that ends with `/` matches
+//! Path: `= /path` wins, then the longest prefix, compared byte by byte with the path as the client sent it
+//! (nothing is decoded, dots are not resolved, the query takes no part). A prefix that ends with `/` matches
 //! everything that begins with it; any other only whole segments, so `/api` matches `/api` and `/api/x`
 //! and not `/apis`.
 
 use std::collections::HashMap;
 
-use crate::conf::{Config, HostPattern, Pass, normal_name};
+use crate::conf::{Config, HostPattern, PathPattern, Rules, normal_name};
 
 /// The port of plain http, meant when a request names none (RFC 9110 §4.2.1).
 const HTTP_PORT: u16 = 80;
@@ -31,78 +32,98 @@ pub(crate) enum NoRoute {
 #[derive(Debug)]
 pub(crate) struct Routes {
     hosts: Vec<HostRoutes>,
-    by_name: HashMap<String, Vec<(Option<u16>, usize)>>,
+    by_name: HashMap<String, Ports>,
+    /// By what stands after `*.`.
+    by_suffix: HashMap<String, Ports>,
     default: Option<usize>,
 }
+
+/// The blocks of one name, by port; `None` takes every port.
+type Ports = Vec<(Option<u16>, usize)>;
 
 #[derive(Debug)]
 struct HostRoutes {
     root: Option<Place>,
+    exact: HashMap<String, Place>,
     /// Longest prefix first.
-    locations: Vec<(String, Place)>,
+    prefixes: Vec<(String, Place)>,
 }
 
 impl Routes {
-    /// The table, and what stands at each [`Place`]: the pass and how to name it to an operator.
-    pub(crate) fn new(config: &Config) -> (Self, Vec<(String, Pass)>) {
-        let mut routes = Self { hosts: Vec::new(), by_name: HashMap::new(), default: None };
-        let mut places: Vec<(String, Pass)> = Vec::new();
+    /// The table, and what stands at each [`Place`]: the rules and how to name them to an operator.
+    pub(crate) fn new(config: &Config) -> (Self, Vec<(String, Rules)>) {
+        let mut routes = Self { hosts: Vec::new(), by_name: HashMap::new(), by_suffix: HashMap::new(), default: None };
+        let mut places: Vec<(String, Rules)> = Vec::new();
         for (index, host) in config.hosts.iter().enumerate() {
-            let label = host.names.first().map_or_else(String::new, label);
-            let mut add = |prefix: &str, pass: &Pass| {
-                places.push((format!("{label}{prefix}"), pass.clone()));
+            let label = host.names.first().map_or_else(String::new, ToString::to_string);
+            let mut add = |path: &str, rules: &Rules| {
+                places.push((format!("{label}{path}"), rules.clone()));
                 places.len() - 1
             };
-            let root = host.root.as_ref().map(|pass| add("", pass));
-            let mut locations: Vec<(String, Place)> = host
-                .locations
-                .iter()
-                .map(|location| (location.prefix.clone(), add(&location.prefix, &location.pass)))
-                .collect();
-            locations.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-            routes.hosts.push(HostRoutes { root, locations });
-            for pattern in &host.names {
-                match pattern {
-                    HostPattern::Default => routes.default = Some(index),
-                    HostPattern::Name { name, port } => {
-                        routes.by_name.entry(name.clone()).or_default().push((*port, index));
-                    }
+            let root = host.root.as_ref().map(|rules| add("", rules));
+            let (mut exact, mut prefixes) = (HashMap::new(), Vec::new());
+            for location in &host.locations {
+                let place = add(location.path.as_str(), &location.rules);
+                match &location.path {
+                    PathPattern::Exact(path) => drop(exact.insert(path.clone(), place)),
+                    PathPattern::Prefix(prefix) => prefixes.push((prefix.clone(), place)),
                 }
+            }
+            prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+            routes.hosts.push(HostRoutes { root, exact, prefixes });
+            for pattern in &host.names {
+                routes.name(pattern, index);
             }
         }
         (routes, places)
     }
 
+    fn name(&mut self, pattern: &HostPattern, index: usize) {
+        let (names, name, port) = match pattern {
+            HostPattern::Default => {
+                self.default = Some(index);
+                return;
+            }
+            HostPattern::Name { name, port } => (&mut self.by_name, name, port),
+            HostPattern::Below { suffix, port } => (&mut self.by_suffix, suffix, port),
+        };
+        names.entry(name.clone()).or_default().push((*port, index));
+    }
+
     /// The location for a host as the client named it (`port` if it did) and the path it sent.
     pub(crate) fn find(&self, name: &str, port: Option<u16>, path: &str) -> Result<Place, NoRoute> {
         let host = self.host(name, port.unwrap_or(HTTP_PORT)).ok_or(NoRoute::UnknownHost)?;
-        host.locations
-            .iter()
-            .find(|(prefix, _)| matches(prefix, path))
-            .map(|(_, place)| *place)
-            .or(host.root)
-            .ok_or(NoRoute::UnknownPath)
+        let exact = if host.exact.is_empty() { None } else { host.exact.get(path).copied() };
+        let prefix = || host.prefixes.iter().find(|(prefix, _)| matches(prefix, path)).map(|(_, place)| *place);
+        exact.or_else(prefix).or(host.root).ok_or(NoRoute::UnknownPath)
     }
 
     fn host(&self, name: &str, port: u16) -> Option<&HostRoutes> {
-        let named = self.by_name.get(&normal_name(name)).and_then(|ports| {
-            let exact = ports.iter().find(|(other, _)| *other == Some(port));
-            exact.or_else(|| ports.iter().find(|(other, _)| other.is_none()))
-        });
-        let index = named.map(|(_, index)| *index).or(self.default)?;
+        let name = normal_name(name);
+        let named = self.by_name.get(&name).and_then(|ports| of_port(ports, port));
+        let index = named.or_else(|| self.below(&name, port)).or(self.default)?;
         self.hosts.get(index)
     }
-}
 
-fn label(pattern: &HostPattern) -> String {
-    match pattern {
-        HostPattern::Default => "default".to_owned(),
-        HostPattern::Name { name, port: None } => name.clone(),
-        HostPattern::Name { name, port: Some(port) } => format!("{name}:{port}"),
+    /// The block of the longest suffix: `a.b.c` is looked for as `b.c`, then as `c`.
+    fn below(&self, name: &str, port: u16) -> Option<usize> {
+        if self.by_suffix.is_empty() {
+            return None;
+        }
+        name.match_indices('.')
+            .filter(|(dot, _)| *dot > 0)
+            .find_map(|(dot, _)| of_port(self.by_suffix.get(&name[dot + 1..])?, port))
     }
 }
 
-fn matches(prefix: &str, path: &str) -> bool {
+/// The block with the very port, or else the one that takes every port.
+fn of_port(ports: &Ports, port: u16) -> Option<usize> {
+    let exact = ports.iter().find(|(other, _)| *other == Some(port));
+    exact.or_else(|| ports.iter().find(|(other, _)| other.is_none())).map(|(_, index)| *index)
+}
+
+/// Whether a path begins with a prefix, by whole segments.
+pub(crate) fn matches(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 
@@ -123,7 +144,10 @@ mod tests {
 
     fn find(config: &str, name: &str, port: Option<u16>, path: &str) -> Result<String, NoRoute> {
         let (routes, places) = Routes::new(&Config::parse("test", config).unwrap());
-        routes.find(name, port, path).map(|place| places[place].1.backends[0].ip().to_string())
+        routes.find(name, port, path).map(|place| match &places[place].1.action {
+            crate::conf::Action::Pass(pass) => pass.upstream.servers[0].address.to_string().replace(":1", ""),
+            other => format!("{other:?}"),
+        })
     }
 
     fn check(name: &str, port: Option<u16>, path: &str, expect: Result<&str, NoRoute>) {
@@ -170,6 +194,46 @@ mod tests {
             check("app.local", Some(8080), path, Ok(expect));
         }
         check("paths.local", None, "/other", Err(NoRoute::UnknownPath));
+    }
+
+    const WILD: &str = r#"
+        host "example.org" { proxy_pass http://10.0.0.1:1; }
+        host "*.example.org" {
+            proxy_pass http://10.0.0.2:1;
+            location = /api { proxy_pass http://10.0.0.6:1; }
+            location /api { proxy_pass http://10.0.0.7:1; }
+            location = / { proxy_pass http://10.0.0.8:1; }
+        }
+        host "*.deep.example.org" { proxy_pass http://10.0.0.3:1; }
+        host "www.example.org" { proxy_pass http://10.0.0.4:1; }
+        host "*.example.org:8080" { proxy_pass http://10.0.0.5:1; }
+    "#;
+
+    #[test]
+    fn a_wildcard_takes_every_name_below_and_the_longest_wins() {
+        for (name, port, expect) in [
+            ("example.org", None, Ok("10.0.0.1")),
+            ("a.example.org", None, Ok("10.0.0.2")),
+            ("A.B.Example.ORG.", None, Ok("10.0.0.2")),
+            ("a.deep.example.org", None, Ok("10.0.0.3")),
+            ("deep.example.org", None, Ok("10.0.0.2")),
+            ("www.example.org", None, Ok("10.0.0.4")),
+            ("a.www.example.org", None, Ok("10.0.0.2")),
+            ("a.example.org", Some(8080), Ok("10.0.0.5")),
+            ("aexample.org", None, Err(NoRoute::UnknownHost)),
+            (".example.org", None, Err(NoRoute::UnknownHost)),
+        ] {
+            assert_eq!(find(WILD, name, port, "/x"), expect.map(str::to_owned), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_exact_path_wins_over_every_prefix() {
+        for (path, expect) in
+            [("/api", "10.0.0.6"), ("/api/", "10.0.0.7"), ("/api/x", "10.0.0.7"), ("/", "10.0.0.8"), ("/x", "10.0.0.2")]
+        {
+            assert_eq!(find(WILD, "a.example.org", None, path).unwrap(), expect, "{path}");
+        }
     }
 
     #[test]

@@ -10,15 +10,11 @@ use engine::Stop;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep_until};
 
-/// Silence in both directions after which a tunnel is closed: both sides are long gone. A program that
-/// keeps a tunnel open sends something every minute at least.
-const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
-
 /// Bytes in flight per direction.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Carries bytes both ways until both sides have ended, one fails, nothing moves, or `stop` fires.
-pub(crate) async fn splice<A, B>(client: A, upstream: B, stop: &Stop)
+/// Carries bytes both ways until both sides have ended, one fails, nothing moves for `idle_timeout`, or `stop` fires.
+pub(crate) async fn splice<A, B>(client: A, upstream: B, idle_timeout: Duration, stop: &Stop)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -35,7 +31,7 @@ where
                 tracing::debug!(%error, "tunnel broke");
             }
         }
-        () = idle(&moved) => tracing::debug!("tunnel closed after long silence"),
+        () = idle(&moved, idle_timeout) => tracing::debug!("tunnel closed after long silence"),
         () = stop.cancelled() => {}
     }
 }
@@ -57,10 +53,10 @@ async fn pump(
     }
 }
 
-/// Returns when nothing has moved for [`IDLE_TIMEOUT`].
-async fn idle(moved: &Cell<Instant>) {
+/// Returns when nothing has moved for so long.
+async fn idle(moved: &Cell<Instant>, timeout: Duration) {
     loop {
-        let deadline = moved.get() + IDLE_TIMEOUT;
+        let deadline = moved.get() + timeout;
         if Instant::now() >= deadline {
             return;
         }
@@ -96,7 +92,18 @@ mod tests {
                 client.read_to_string(&mut heard).await.unwrap();
                 assert_eq!(heard, "answer");
             };
-            tokio::join!(splice(near, far, &stop), talk);
+            tokio::join!(splice(near, far, Duration::from_hours(1), &stop), talk);
+        });
+    }
+
+    #[test]
+    fn silence_ends_both_sides() {
+        run(async {
+            let (mut client, near) = tokio::io::duplex(64);
+            let (mut upstream, far) = tokio::io::duplex(64);
+            splice(near, far, Duration::from_millis(20), &Stop::new()).await;
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
         });
     }
 
@@ -107,7 +114,7 @@ mod tests {
             let (mut upstream, far) = tokio::io::duplex(64);
             let stop = Stop::new();
             stop.cancel();
-            splice(near, far, &stop).await;
+            splice(near, far, Duration::from_hours(1), &stop).await;
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
             assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
         });

@@ -1,8 +1,11 @@
-//! One backend, shared by every location that names its address and by all workers.
+//! One backend: its address, its health, its requests. Shared by all workers, and by every place that names its
+//! address without an `upstream` block of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use crate::balance::key_of;
 use crate::counters::Counter;
 use crate::health::Health;
 
@@ -10,7 +13,11 @@ use crate::health::Health;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
+    /// What hashing knows it by: the same in every process.
+    pub(crate) id: u64,
     pub(crate) health: Health,
+    /// Requests it has now.
+    in_flight: AtomicU32,
     /// Requests handed to it, attempts included.
     pub(crate) requests: Counter,
     /// Attempts that ended without a response head.
@@ -21,9 +28,26 @@ impl Upstream {
     pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             address,
+            id: key_of(address.to_string().as_bytes()),
             health: Health::default(),
+            in_flight: AtomicU32::new(0),
             requests: Counter::default(),
             failures: Counter::default(),
         })
+    }
+
+    /// Requests it has now.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// One more request, unless it has `max` already.
+    pub(crate) fn enter(&self, max: Option<u32>) -> bool {
+        let max = max.unwrap_or(u32::MAX);
+        self.in_flight.fetch_update(Relaxed, Relaxed, |count| (count < max).then(|| count + 1)).is_ok()
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
     }
 }

@@ -29,6 +29,12 @@ impl Flaw {
         self
     }
 
+    /// As [`Flaw::locate`], for a warning: what is found is its sentence.
+    pub(super) fn warning(self, file: &str, text: &str) -> ConfigWarning {
+        let ConfigError { file, line, column, line_text, found, hint, .. } = self.locate(file, text);
+        ConfigWarning { file, line, column, line_text, sentence: found, hint }
+    }
+
     /// Turns the offset into a line and a column.
     pub(super) fn locate(self, file: &str, text: &str) -> ConfigError {
         let (line, column, line_text) = place(text, self.at);
@@ -78,17 +84,54 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, caret) = excerpt(&self.line_text, self.column);
-        let number = self.line.to_string();
-        let margin = " ".repeat(number.len());
-        writeln!(f, "{}:{}:{}: expected {}, found {}", self.file, self.line, self.column, self.expected, self.found)?;
-        writeln!(f, " {number} | {shown}")?;
-        write!(f, " {margin} | {caret}^")?;
-        if let Some(hint) = &self.hint {
-            write!(f, "\n {margin} = {hint}")?;
-        }
-        Ok(())
+        let Self { file, line, column, expected, found, .. } = self;
+        writeln!(f, "{file}:{line}:{column}: expected {expected}, found {found}")?;
+        show_place(f, *line, *column, &self.line_text, self.hint.as_deref())
     }
+}
+
+/// Something in a configuration file that is allowed and hardly meant. Its `Display` looks like an error's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigWarning {
+    /// The file's name as it was given.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The whole line, without its end.
+    pub line_text: String,
+    /// What is odd.
+    pub sentence: String,
+    /// How to put it right, when that can be guessed.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, sentence, .. } = self;
+        writeln!(f, "{file}:{line}:{column}: warning: {sentence}")?;
+        show_place(f, *line, *column, &self.line_text, self.hint.as_deref())
+    }
+}
+
+/// The line, a caret under the place, and the hint.
+fn show_place(
+    f: &mut fmt::Formatter<'_>,
+    line: usize,
+    column: usize,
+    line_text: &str,
+    hint: Option<&str>,
+) -> fmt::Result {
+    let (shown, caret) = excerpt(line_text, column);
+    let number = line.to_string();
+    let margin = " ".repeat(number.len());
+    writeln!(f, " {number} | {shown}")?;
+    write!(f, " {margin} | {caret}^")?;
+    if let Some(hint) = hint {
+        write!(f, "\n {margin} = {hint}")?;
+    }
+    Ok(())
 }
 
 /// The part of a line to show and the blanks that put a caret under `column`. Control characters, which

@@ -1,35 +1,45 @@
-//! What the operator wrote in `proxy.conf`, parsed: hosts, locations, backends.
+//! What the operator wrote in `proxy.conf`, parsed: listeners, upstreams, hosts, locations.
 //!
 //! ```text
-//! file      = *( trusted | host )
-//! trusted   = "trusted_proxy" address [ "/" bits ] ";"
-//! host      = "host" 1*( name [ ":" port ] | "default" ) "{" *( directive | location ) "}"
-//! location  = "location" prefix "{" *directive "}"
-//! directive = "proxy_pass" "http://" ip [ ":" port ] ";"      ; repeat it for several backends
-//!           | "proxy_set_header" name value ";"
-//!           | "dist_policy" "round-robin" [ ";" ]             ; the original files left it out
-//!           | "connect_timeout" duration ";"
-//!           | "response_timeout" duration ";"
-//!           | "body_bytes_max" size ";"
+//! file      = *( directive | upstream | host )
+//! upstream  = "upstream" name "{" *directive "}"
+//! host      = "host" 1*( name [ ":" port ] | "*." name [ ":" port ] | "default" ) "{" *( directive | location ) "}"
+//! location  = "location" [ "=" ] path "{" *directive "}"
+//! directive = word *word ";"                 ; after `dist_policy round-robin` the `;` may be missing
 //! ```
 //!
-//! Words may be quoted with `"`; `#` starts a comment that ends with the line. A location inherits what its
-//! host says and it does not say itself.
+//! Words may be quoted with `"`; `#` starts a comment that ends with the line. Which directives there are, and
+//! where, says `table`; what they mean, `config/proxy.reference.conf`. A location inherits what its host says and
+//! it does not say itself.
+//!
+//! ```text
+//! lexer ── tokens ──► tree ── statements ──► build (rules, upstreams) ──► Config
+//!                                               └── warn: what is allowed and hardly meant
+//! ```
 //!
 //! This module reads text and nothing else, except [`Config::load`], which reads one file.
 
+mod build;
 mod error;
 mod lexer;
 mod model;
-mod parser;
+mod network;
+mod rules;
+mod suggest;
+mod table;
+mod tree;
+mod upstreams;
 mod value;
+mod warn;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) use value::normal_name;
 
-pub use error::{ConfigError, LoadError};
-pub use model::{Host, HostPattern, Location, Network, Part, Pass, Policy, SetHeader, Template, Variable};
+pub use error::{ConfigError, ConfigWarning, LoadError};
+pub use model::*;
+pub use network::Network;
 
 /// Longest configuration file read, in bytes. Thousands of hosts fit; a mistaken path to a log does not.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -37,13 +47,26 @@ pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Most mistakes reported for one file. After so many the rest is noise.
 pub const ERRORS_MAX: usize = 20;
 
-/// A whole proxy configuration, known to be complete: every location has at least one backend.
+/// A whole proxy configuration, known to be complete: every location knows what answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
+    /// Where to listen; empty: where the command line says.
+    pub listen: Vec<Listen>,
+    /// Every upstream: those with a block of their own, then those of single places.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// The `host` blocks in the order of the file.
     pub hosts: Vec<Host>,
     /// Peers whose `X-Forwarded-*` fields are believed (and extended) instead of replaced.
     pub trusted: Vec<Network>,
+}
+
+/// What a look at a configuration brought.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The configuration, or every mistake found, in the order of the file, at most [`ERRORS_MAX`].
+    pub outcome: Result<Config, Vec<ConfigError>>,
+    /// What is allowed and hardly meant, in the order of the file.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 impl Config {
@@ -52,11 +75,19 @@ impl Config {
     /// # Errors
     /// Every mistake found, in the order of the file, at most [`ERRORS_MAX`].
     pub fn parse(file_name: &str, text: &str) -> Result<Self, Vec<ConfigError>> {
-        let (config, flaws) = parser::parse(text);
-        if flaws.is_empty() {
-            return Ok(config);
-        }
-        Err(flaws.into_iter().take(ERRORS_MAX).map(|flaw| flaw.locate(file_name, text)).collect())
+        Self::check(file_name, text).outcome
+    }
+
+    /// Parses `text` and also looks for what is allowed and hardly meant.
+    pub fn check(file_name: &str, text: &str) -> Checked {
+        let build::Built { config, flaws, warnings } = build::build(text);
+        let warnings = warnings.into_iter().map(|flaw| flaw.warning(file_name, text)).collect();
+        let outcome = if flaws.is_empty() {
+            Ok(config)
+        } else {
+            Err(flaws.into_iter().take(ERRORS_MAX).map(|flaw| flaw.locate(file_name, text)).collect())
+        };
+        Checked { outcome, warnings }
     }
 
     /// Reads and parses a file.
@@ -64,27 +95,40 @@ impl Config {
     /// # Errors
     /// [`LoadError::Unreadable`] when the file cannot be read, [`LoadError::Invalid`] with every mistake in it.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Self::check_file(path)?.outcome.map_err(LoadError::Invalid)
+    }
+
+    /// Reads a file for [`Config::check`].
+    ///
+    /// # Errors
+    /// [`LoadError::Unreadable`] when the file cannot be read, [`LoadError::Invalid`] when it is no text.
+    pub fn check_file(path: &Path) -> Result<Checked, LoadError> {
         let file = path.display().to_string();
         let bytes = error::read_limited(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
         let text =
             String::from_utf8(bytes).map_err(|error| LoadError::Invalid(vec![error::not_utf8(&file, &error)]))?;
-        Self::parse(&file, &text).map_err(LoadError::Invalid)
+        Ok(Self::check(&file, &text))
     }
 
-    /// All backend addresses, each once, in the order of the file.
+    /// All backend addresses that need no look-up, each once, in the order of [`Config::upstreams`].
     pub fn backends(&self) -> Vec<std::net::SocketAddr> {
         let mut all = Vec::new();
-        for pass in self.passes() {
-            for address in &pass.backends {
-                if !all.contains(address) {
-                    all.push(*address);
-                }
+        for server in self.upstreams.iter().flat_map(|upstream| &upstream.servers) {
+            if let ServerAddress::Ip(address) = server.address
+                && !all.contains(&address)
+            {
+                all.push(address);
             }
         }
         all
     }
+}
 
-    fn passes(&self) -> impl Iterator<Item = &Pass> {
-        self.hosts.iter().flat_map(|host| host.root.iter().chain(host.locations.iter().map(|location| &location.pass)))
-    }
+/// Every directive and option that the parser understands and that does something, as `(directive, option)`; the
+/// option is empty for the directive itself.
+pub fn vocabulary() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let usable = table::DIRECTIVES.iter().filter(|directive| directive.missing.is_none());
+    usable.flat_map(|directive| {
+        std::iter::once("").chain(directive.options.iter().copied()).map(|option| (directive.name, option))
+    })
 }

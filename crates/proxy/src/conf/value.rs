@@ -1,10 +1,12 @@
 //! The values directives take, each from one word.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::lexer::shorten;
-use super::{HostPattern, Part, Policy, Template, Variable};
+use super::{HostPattern, Part, ServerAddress, Template, Variable};
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4).
 const HOST_BYTES_MAX: usize = 253;
@@ -32,8 +34,15 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     }
     let (name, port) = split_port(text).ok_or("a port is a number from 1 to 65535")?;
     let name = normal_name(name);
+    if let Some(suffix) = name.strip_prefix("*.")
+        && is_host_name(suffix)
+        && !suffix.starts_with('[')
+    {
+        return Ok(HostPattern::Below { suffix: suffix.to_owned(), port });
+    }
     if name.contains('*') {
-        return Err("patterns are not supported; `host default { … }` takes every other name".to_owned());
+        let hint = "a `*` stands only at the beginning: `*.example.org`; `host default { … }` takes every other name";
+        return Err(hint.to_owned());
     }
     if !is_host_name(&name) {
         return Err(
@@ -76,41 +85,155 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= HOST_BYTES_MAX && name.split('.').all(label)
 }
 
-/// `http://ip[:port]`; `localhost` stands for 127.0.0.1.
-pub(super) fn backend(text: &str) -> Option<SocketAddr> {
-    let authority = text.strip_prefix("http://")?;
-    let (host, port) = split_port(authority)?;
-    let address = if host.eq_ignore_ascii_case("localhost") {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else if let Some(inner) = host.strip_prefix('[') {
-        IpAddr::V6(inner.strip_suffix(']')?.parse().ok()?)
-    } else {
-        IpAddr::V4(host.parse().ok()?)
-    };
-    Some(SocketAddr::new(address, port.unwrap_or(80)))
+/// What the host of a URL is, before it is known which upstreams there are.
+pub(super) enum PassTarget {
+    /// An address, or a name with a port, which is to be looked up.
+    Address(ServerAddress),
+    /// A name alone: that of an `upstream` block, or one to look up.
+    Bare(String),
 }
 
-/// A hint for a word that is no backend; empty for other directives.
-pub(super) fn why_no_backend(expected: &str, text: &str) -> &'static str {
-    if !expected.contains("http://") {
-        return "";
+/// `http://host[:port]`, `localhost` standing for 127.0.0.1. The error is a hint.
+pub(super) fn pass_target(text: &str) -> Result<PassTarget, &'static str> {
+    let rest = after_scheme(text)?;
+    if rest.contains('/') {
+        return Err("without a path: the request's own path is passed on; `rewrite` changes it");
     }
+    authority(rest)
+}
+
+/// `http://host[:port]/path`. The error is a hint.
+pub(super) fn pass_url(text: &str) -> Result<(PassTarget, String), &'static str> {
+    let rest = after_scheme(text)?;
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at(slash);
+    let path = if path.is_empty() { "/" } else { path };
+    target(path)?;
+    Ok((authority(host)?, path.to_owned()))
+}
+
+fn after_scheme(text: &str) -> Result<&str, &'static str> {
     match text.split_once("://") {
-        None => "it begins with `http://`",
-        Some(("https", _)) => "backends are spoken to in plain http",
-        Some(("http", rest)) if rest.contains('/') => "without a path: the request's own path is passed on unchanged",
-        Some(("http", rest)) if rest.starts_with(|c: char| c.is_ascii_alphabetic()) => {
-            "an IP address; names are not looked up"
-        }
-        Some(("http", _)) => "an IP address and a port from 1 to 65535",
-        Some(_) => "only `http://` is supported",
+        Some(("http", rest)) => Ok(rest),
+        Some(("https" | "h2" | "h2c", _)) => Err("not supported yet: backends are spoken to in plain http"),
+        Some(_) => Err("only `http://` is supported"),
+        None => Err("it begins with `http://`"),
     }
+}
+
+fn authority(text: &str) -> Result<PassTarget, &'static str> {
+    const ADDRESS: &str = "an IP address or a name, and a port from 1 to 65535";
+    let (host, port) = split_port(text).ok_or(ADDRESS)?;
+    if let Some(ip) = ip_address(host) {
+        return Ok(PassTarget::Address(ServerAddress::Ip(SocketAddr::new(ip, port.unwrap_or(80)))));
+    }
+    let host = checked_name(host).ok_or(ADDRESS)?;
+    Ok(match port {
+        Some(port) => PassTarget::Address(ServerAddress::Name { host, port }),
+        None => PassTarget::Bare(host),
+    })
+}
+
+/// The address of a server in an `upstream` block. The error is a hint.
+pub(super) fn server_address(text: &str) -> Result<ServerAddress, &'static str> {
+    if text.contains("://") {
+        return Err("without a scheme: only the address and the port");
+    }
+    match authority(text)? {
+        PassTarget::Address(address) => Ok(address),
+        PassTarget::Bare(host) => Ok(ServerAddress::Name { host, port: 80 }),
+    }
+}
+
+fn ip_address(host: &str) -> Option<IpAddr> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    if let Some(inner) = host.strip_prefix('[') {
+        return Some(IpAddr::V6(inner.strip_suffix(']')?.parse().ok()?));
+    }
+    host.parse().ok().map(IpAddr::V4)
+}
+
+/// A name to look up. What looks like an address and is none is no name.
+fn checked_name(host: &str) -> Option<String> {
+    let name = normal_name(host);
+    let has_letter = name.bytes().any(|byte| byte.is_ascii_alphabetic());
+    (has_letter && !name.starts_with('[') && is_host_name(&name)).then_some(name)
+}
+
+/// `8080`, `0.0.0.0:8080`, `[::]:8080`. The error is a hint.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    const HINT: &str = "an address and a port from 1 to 65535; the port alone means every IPv4 address";
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port),
+        None => ("*", text),
+    };
+    let port = port_number(port).ok_or(HINT)?;
+    let ip = if host == "*" { Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { ip_address(host) };
+    Ok(SocketAddr::new(ip.ok_or(HINT)?, port))
+}
+
+/// The name of an `upstream` block. The error is a hint.
+pub(super) fn upstream_name(text: &str) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let is_name =
+        text.len() <= HOST_BYTES_MAX && text.bytes().all(plain) && text.bytes().any(|b| b.is_ascii_lowercase());
+    if text == "localhost" {
+        return Err("`localhost` is an address");
+    }
+    is_name.then_some(()).ok_or("small letters, digits, `-` and `_`")
+}
+
+/// A path and perhaps a query. The error is a hint.
+pub(super) fn target(text: &str) -> Result<(), &'static str> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(['#', '\\', '"']);
+    (text.starts_with('/') && is_plain).then_some(()).ok_or("it begins with `/`")
+}
+
+/// The name of a cookie (RFC 6265 §4.1.1). The error is a hint.
+pub(super) fn cookie_name(text: &str) -> Result<(), String> {
+    field_name(text).map_err(|_| "a cookie's name is made of letters, digits and `-`".to_owned())
+}
+
+/// A file or a folder. The error is a hint.
+pub(super) fn file(text: &str) -> Result<PathBuf, &'static str> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("a path in the file system");
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A number in a range. The error is a hint.
+pub(super) fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, &'static str> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| plain && range.contains(number)).ok_or("")
+}
+
+/// `10/s`, `600/m`, `1000/h`: how many in what time. The error is a hint.
+pub(super) fn rate(text: &str) -> Result<(u32, Duration), &'static str> {
+    let (requests, period) = text.split_once('/').ok_or("a number, `/`, and `s`, `m` or `h`")?;
+    let requests = number(requests, 1..=1_000_000)?;
+    let period = match period {
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
+        _ => return Err("per `s`, `m` or `h`"),
+    };
+    Ok((requests, period))
+}
+
+/// `200` or `200-399`.
+pub(super) fn status_range(text: &str) -> Option<(u16, u16)> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let status = |text| number(text, 100..=599).ok().map(|status| status as u16);
+    Some((status(low)?, status(high)?)).filter(|(low, high)| low <= high)
 }
 
 /// A path prefix. The error is a hint.
 pub(super) fn prefix(text: &str) -> Result<(), &'static str> {
     if !text.starts_with('/') {
-        return Err("it begins with `/`; patterns are not supported");
+        return Err("it begins with `/`; `location = /path` takes one path alone, patterns are not supported");
     }
     if text.contains(['?', '#']) {
         return Err("only the path is compared, without `?` and what follows");
@@ -119,10 +242,6 @@ pub(super) fn prefix(text: &str) -> Result<(), &'static str> {
         return Err("write other characters as they stand in a request: `%C3%A9`");
     }
     Ok(())
-}
-
-pub(super) fn policy(text: &str) -> Option<Policy> {
-    (text == "round-robin").then_some(Policy::RoundRobin)
 }
 
 /// `500ms`, `10s`, `2m`; a bare number counts seconds.
@@ -194,7 +313,8 @@ pub(super) fn template(text: &str) -> Result<Template, TemplateProblem> {
 fn variable(name: &str) -> Result<Variable, TemplateProblem> {
     Variable::NAMES.iter().find(|(known, _)| *known == name).map(|(_, variable)| *variable).ok_or_else(|| {
         TemplateProblem {
-            expected: "one of `$host`, `$remote_addr`, `$scheme`, `$proxy_add_x_forwarded_for`",
+            expected: "one of `$host`, `$host_name`, `$remote_addr`, `$scheme`, `$request_uri`, `$uri`, \
+                       `$proxy_add_x_forwarded_for`",
             hint: format!("there is no variable `${}`", shorten(name)),
         }
     })

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proxy::conf::{CONFIG_BYTES_MAX, ERRORS_MAX, HostPattern, Part, Variable};
+use proxy::conf::{
+    Action, CONFIG_BYTES_MAX, ERRORS_MAX, HeaderChange, HostPattern, Part, Pass, Rules, ServerAddress, Template,
+    Variable,
+};
 use proxy::{Config, LoadError};
 
 fn parse(text: &str) -> Config {
@@ -18,6 +21,29 @@ fn name(name: &str, port: Option<u16>) -> HostPattern {
 
 fn addresses(ports: &[&str]) -> Vec<SocketAddr> {
     ports.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+fn pass(rules: &Rules) -> &Pass {
+    match &rules.action {
+        Action::Pass(pass) => pass,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn backends(rules: &Rules) -> Vec<SocketAddr> {
+    let address = |server: &proxy::conf::UpstreamServer| match server.address {
+        ServerAddress::Ip(address) => address,
+        ServerAddress::Name { .. } => panic!("{server:?}"),
+    };
+    pass(rules).upstream.servers.iter().map(address).collect()
+}
+
+/// What a field is set to.
+fn set_to(pass: &Pass, index: usize) -> &Template {
+    match &pass.request_headers[index].change {
+        HeaderChange::Set(template) => template,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -39,13 +65,14 @@ host "app2.local" {
     );
     let [first, second] = &config.hosts[..] else { panic!("{config:?}") };
     assert_eq!(first.names, [name("192.168.56.103", Some(8080))]);
-    assert_eq!(first.root.as_ref().unwrap().backends, addresses(&["192.168.56.103:9000"]));
+    assert_eq!(backends(first.root.as_ref().unwrap()), addresses(&["192.168.56.103:9000"]));
     assert_eq!(second.names, [name("app2.local", None)]);
-    let pass = second.root.as_ref().unwrap();
-    assert_eq!(pass.backends, addresses(&["192.168.56.103:9002", "192.168.56.103:9003"]));
-    assert_eq!(pass.set_headers.len(), 1);
-    assert_eq!(pass.set_headers[0].name, "Host");
-    assert_eq!(pass.set_headers[0].value.parts, [Part::Variable(Variable::Host)]);
+    let rules = second.root.as_ref().unwrap();
+    assert_eq!(backends(rules), addresses(&["192.168.56.103:9002", "192.168.56.103:9003"]));
+    let pass = pass(rules);
+    assert_eq!(pass.request_headers.len(), 1);
+    assert_eq!(pass.request_headers[0].name, "Host");
+    assert_eq!(set_to(pass, 0).parts, [Part::Variable(Variable::Host)]);
 }
 
 #[test]
@@ -85,17 +112,20 @@ fn a_location_inherits_what_it_does_not_say() {
         }"#,
     );
     let host = &config.hosts[0];
-    let own = &host.locations[0].pass;
-    assert_eq!(own.backends, addresses(&["1.1.1.1:1"]));
-    assert_eq!(own.response_timeout, Duration::from_secs(5));
-    assert_eq!(own.connect_timeout, Duration::from_millis(100));
-    assert_eq!(own.body_bytes_max, Some(3 * 1024));
-    let names: Vec<_> = own.set_headers.iter().map(|header| (header.name.as_str(), header.value.is_empty())).collect();
-    assert_eq!(names, [("x-a", true), ("X-B", false)]);
-    assert_eq!(&host.locations[1].pass, host.root.as_ref().unwrap());
-    assert_eq!(host.locations[1].pass.response_timeout, Duration::from_mins(2));
+    let rules = &host.locations[0].rules;
+    let own = pass(rules);
+    assert_eq!(backends(rules), addresses(&["1.1.1.1:1"]));
+    assert_eq!(own.timeouts.response, Duration::from_secs(5));
+    assert_eq!(own.timeouts.connect, Duration::from_millis(100));
+    assert_eq!(rules.body_bytes_max, Some(3 * 1024));
+    let edits: Vec<_> =
+        own.request_headers.iter().map(|edit| (edit.name.as_str(), edit.change == HeaderChange::Remove)).collect();
+    assert_eq!(edits, [("x-a", true), ("X-B", false)]);
+    let all = pass(&host.locations[1].rules);
+    assert_eq!(all.upstream.servers, pass(host.root.as_ref().unwrap()).upstream.servers);
+    assert_eq!(all.timeouts.response, Duration::from_mins(2));
     assert_eq!(
-        host.locations[1].pass.set_headers[0].value.parts,
+        set_to(all, 0).parts,
         [
             Part::Literal("for ".to_owned()),
             Part::Variable(Variable::RemoteAddr),
@@ -126,8 +156,8 @@ fn check(text: &str, expect: &[(&str, &str)]) {
     }
 }
 
-const IN_HOST: &str = "`proxy_pass`, `proxy_set_header`, `dist_policy`, `location`, `connect_timeout`, \
-                       `response_timeout`, `body_bytes_max` or `}`";
+const AT_TOP: &str = "`host`, `upstream`, `listen` or `trusted_proxy`";
+const IN_HOST: &str = "a directive of a `host` block, or `}`";
 
 #[test]
 fn a_mistake_is_shown_with_its_line_and_a_caret() {
@@ -145,11 +175,11 @@ fn a_mistake_is_shown_with_its_line_and_a_caret() {
 fn misspelt_and_misplaced_directives() {
     check(
         "hots \"a\" {\n  proxy_pass http://1.2.3.4:5;\n}",
-        &[("p.conf:1:1: expected `host`, `trusted_proxy`, found `hots`", "did you mean `host`?")],
+        &[(&format!("p.conf:1:1: expected {AT_TOP}, found `hots`"), "did you mean `host`?")],
     );
     check(
         "proxy_pass http://1.2.3.4:5;",
-        &[("p.conf:1:1: expected `host`, `trusted_proxy`, found `proxy_pass`", "inside a `host` block")],
+        &[(&format!("p.conf:1:1: expected {AT_TOP}, found `proxy_pass`"), "inside a `host` block")],
     );
     check(
         "host a { proxy_pass http://1.2.3.4:5; trusted_proxy 10.0.0.1; }",
@@ -158,15 +188,15 @@ fn misspelt_and_misplaced_directives() {
     check(
         "host a { location / { location /x { proxy_pass http://1.2.3.4:5; } proxy_pass http://1.2.3.4:5; } }",
         &[(
-            &format!("p.conf:1:23: expected {}, found `location`", IN_HOST.replace("`location`, ", "")),
+            &format!("p.conf:1:23: expected {}, found `location`", IN_HOST.replace("host", "location")),
             "not inside another",
         )],
     );
     check(
         "server {\n listen 80;\n}\n}",
         &[
-            ("p.conf:1:1: expected `host`, `trusted_proxy`, found `server`", ""),
-            ("p.conf:4:1: expected `host`, `trusted_proxy`, found `}`", ""),
+            (&format!("p.conf:1:1: expected {AT_TOP}, found `server`"), "a site is a `host` block"),
+            (&format!("p.conf:4:1: expected {AT_TOP}, found `}}`"), ""),
         ],
     );
 }
@@ -192,14 +222,7 @@ fn missing_punctuation_is_looked_for_where_it_belongs() {
     );
     check(
         "host \"a {\n  proxy_pass http://1.2.3.4:5;\n}",
-        &[
-            ("p.conf:1:6: expected a closing `\"` on the same line, found the end of the line", ""),
-            (
-                "p.conf:2:3: expected a host name like \"localhost:8080\", or `default`, found `proxy_pass`",
-                "host default",
-            ),
-            ("p.conf:2:3: expected `{` after the host's name, found `proxy_pass`", "host … { … }"),
-        ],
+        &[("p.conf:1:6: expected a closing `\"` on the same line, found the end of the line", "")],
     );
     check(
         "host a { proxy_pass http://1.2.3.4:5 http://1.2.3.4:6; }",
@@ -212,9 +235,9 @@ fn backends_that_are_none() {
     let backend = "an address like `http://127.0.0.1:9000`";
     for (value, hint) in [
         ("127.0.0.1:9000", "begins with `http://`"),
-        ("https://127.0.0.1:9000", "plain http"),
+        ("https://127.0.0.1:9000", "not supported yet"),
+        ("h2://127.0.0.1:9000", "not supported yet"),
         ("http://127.0.0.1:9000/app", "without a path"),
-        ("http://backend:9000", "names are not looked up"),
         ("http://127.0.0.1:0", "1 to 65535"),
         ("http://127.0.0.1:65536", "1 to 65535"),
         ("http://127.0.0.1:+80", "1 to 65535"),
@@ -232,7 +255,9 @@ fn host_names_that_are_none() {
         ("http://a", "leave out the scheme"),
         ("a:0", "1 to 65535"),
         ("a:http", "1 to 65535"),
-        ("*.a", "patterns are not supported"),
+        ("a.*", "only at the beginning"),
+        ("*a", "only at the beginning"),
+        ("*.", "only at the beginning"),
         ("::1", "brackets"),
         ("a..b", "letters"),
         ("a/b", "letters"),
@@ -243,11 +268,22 @@ fn host_names_that_are_none() {
     }
 }
 
+const POLICY: &str = "a policy: `round-robin`, `least-conn`, `random-two`, `ip-hash`, `hash header NAME`, \
+                      `hash cookie NAME` or `sticky NAME`";
+
 #[test]
 fn other_values_that_are_none() {
     for (line, column, expect, hint) in [
-        ("dist_policy random;", 13, "a policy: `round-robin`, found `random`", ""),
-        ("dist_policy round_robin;", 13, "a policy: `round-robin`, found `round_robin`", "did you mean"),
+        ("dist_policy fastest;", 13, format!("{POLICY}, found `fastest`").as_str(), ""),
+        (
+            "dist_policy round_robin;",
+            13,
+            format!("{POLICY}, found `round_robin`").as_str(),
+            "did you mean `round-robin`?",
+        ),
+        ("dist_policy;", 12, format!("{POLICY}, found `;`").as_str(), ""),
+        ("dist_policy hash;", 17, "`header` or `cookie`, found `;`", ""),
+        ("dist_policy sticky \"a b\";", 20, "a name for the cookie, like `route`, found \"a b\"", "letters"),
         ("connect_timeout soon;", 17, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `soon`", ""),
         ("response_timeout 0;", 18, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `0`", ""),
         ("response_timeout 61m;", 18, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `61m`", ""),
@@ -268,7 +304,8 @@ fn other_values_that_are_none() {
         (
             "proxy_set_header A $hots;",
             20,
-            "one of `$host`, `$remote_addr`, `$scheme`, `$proxy_add_x_forwarded_for`, found `$hots`",
+            "one of `$host`, `$host_name`, `$remote_addr`, `$scheme`, `$request_uri`, `$uri`, \
+             `$proxy_add_x_forwarded_for`, found `$hots`",
             "no variable `$hots`",
         ),
         ("proxy_set_header A é;", 20, "a value of visible ASCII characters, found `é`", ""),
@@ -367,8 +404,8 @@ fn the_file_that_comes_with_the_project_routes_tracker_and_backend() {
     for pattern in [name("localhost", Some(8080)), name("127.0.0.1", Some(8080)), HostPattern::Default] {
         assert!(host.names.contains(&pattern), "{pattern:?}");
     }
-    assert_eq!(host.root.as_ref().unwrap().backends, addresses(&["127.0.0.1:9000"]));
-    let mut prefixes: Vec<&str> = host.locations.iter().map(|location| location.prefix.as_str()).collect();
+    assert_eq!(backends(host.root.as_ref().unwrap()), addresses(&["127.0.0.1:9000"]));
+    let mut prefixes: Vec<&str> = host.locations.iter().map(|location| location.path.as_str()).collect();
     prefixes.sort_unstable();
     assert_eq!(
         prefixes,
@@ -384,7 +421,7 @@ fn the_file_that_comes_with_the_project_routes_tracker_and_backend() {
         ]
     );
     for location in &host.locations {
-        assert_eq!(location.pass.backends, addresses(&["127.0.0.1:8000"]), "{}", location.prefix);
+        assert_eq!(backends(&location.rules), addresses(&["127.0.0.1:8000"]), "{:?}", location.path);
     }
 }
 
@@ -421,6 +458,28 @@ const PIECES: &[&str] = &[
     "\u{a0}",
     "*",
     "[::1]:1",
+    "upstream",
+    "app",
+    "server",
+    "127.0.0.1:9",
+    "weight=2",
+    "backup",
+    "health_check",
+    "ejection",
+    "queue",
+    "redirect",
+    "respond",
+    "308",
+    "=",
+    "add_header",
+    "rewrite",
+    "rate_limit",
+    "10/s",
+    "forward_auth",
+    "error_page",
+    "deny",
+    "all",
+    "http://app",
     "$",
     "10.0.0.0/8",
 ];

@@ -34,7 +34,7 @@ pub(crate) fn front_with(config: &str, settings: Settings) -> Front {
     let config = Config::parse("test", config).unwrap_or_else(|errors| panic!("{errors:?}"));
     let proxy = Proxy::new(&config);
     let stop = Stop::new();
-    let server = Server::new(settings).listen(([127, 0, 0, 1], 0).into(), proxy.service()).unwrap();
+    let server = proxy.listen(Server::new(settings), ([127, 0, 0, 1], 0).into()).unwrap();
     Front { running: server.start(stop.clone(), GRACE).unwrap(), proxy, stop }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conf;
+mod corpus;
 mod failure;
 mod fields;
 mod framing;

@@ -1,0 +1,274 @@
+//! The access log: one line per answer, written off the hot path.
+//!
+//! ```text
+//!   worker ── line ──▶ its own buffer ──┐
+//!   worker ── line ──▶ its own buffer ──┼─ swapped out every quarter of a second, or when one is half full
+//!   worker ── line ──▶ its own buffer ──┘      └──▶ writer thread ──▶ file or standard output
+//! ```
+//!
+//! A worker never waits for a disk: it takes the lock of a buffer that only the writer looks at, for as long as two
+//! pointers are swapped. A full buffer takes nothing more until it is written: such lines are counted and lost, and
+//! that is said. Cookies, credentials and the values of a query never get here unless somebody asks for the last.
+
+mod line;
+mod writer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+pub(crate) use line::Entry;
+
+use crate::metrics::PerThread;
+use line::Clock;
+use writer::{Counts, Orders, Writer};
+
+/// Most bytes a worker's lines may take before they are written: about a quarter of a second of forty thousand
+/// requests per second.
+const BUFFER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// The Common Log Format, and nothing else.
+    Common,
+    /// The same with Referer and User-Agent, then request id, upstream, tries and seconds.
+    #[default]
+    Clf,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        match text {
+            "common" => Ok(Self::Common),
+            "clf" => Ok(Self::Clf),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownFormat),
+        }
+    }
+}
+
+/// The word names no format.
+#[derive(Debug, thiserror::Error)]
+#[error("expected `clf`, `common` or `json`")]
+pub struct UnknownFormat;
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to; made with mode 0640 if it is not there.
+    File(PathBuf),
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => write!(f, "standard output"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What an operator wants of the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Where it goes.
+    pub target: LogTarget,
+    /// Whether the values of a query are shown, which may be secrets; otherwise only its names are.
+    pub query: bool,
+}
+
+/// The log cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the access log {target}: {error}")]
+pub struct LogError {
+    target: LogTarget,
+    #[source]
+    error: std::io::Error,
+}
+
+/// A log that is being written. Dropping it writes what is left.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What the workers and the writer have in common.
+#[derive(Debug)]
+struct Shared {
+    settings: LogSettings,
+    buffers: PerThread<Mutex<Buffer>>,
+    orders: Orders,
+    counts: Counts,
+}
+
+/// One worker's lines that are not yet written.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    lines: u64,
+    clock: Clock,
+}
+
+impl AccessLog {
+    /// Opens the target and starts the writer.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or there is no thread for the writer.
+    pub(crate) fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        let failed = |error| LogError { target: settings.target.clone(), error };
+        let shared = Arc::new(Shared {
+            settings: settings.clone(),
+            buffers: PerThread::new(),
+            orders: Orders::default(),
+            counts: Counts::default(),
+        });
+        let writer = Writer::open(Arc::clone(&shared)).map_err(failed)?;
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run());
+        Ok(Self { shared, writer: Some(thread.map_err(failed)?) })
+    }
+
+    pub(crate) fn settings(&self) -> &LogSettings {
+        &self.shared.settings
+    }
+
+    /// Adds a line. Never waits for the disk; a line without room is counted as lost.
+    pub(crate) fn add(&self, entry: &Entry<'_>) {
+        let mut buffer = self.shared.buffers.mine().lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.bytes.len() >= BUFFER_BYTES_MAX {
+            drop(buffer);
+            self.shared.counts.lose();
+            return;
+        }
+        let Buffer { bytes, lines, clock } = &mut *buffer;
+        clock.set(SystemTime::now());
+        line::write(bytes, clock, entry, &self.shared.settings);
+        *lines += 1;
+        let is_half_full = bytes.len() >= BUFFER_BYTES_MAX / 2;
+        drop(buffer);
+        if is_half_full {
+            self.shared.orders.hurry();
+        }
+    }
+
+    /// Lets go of the file and opens it again: for those who have renamed it.
+    pub(crate) fn reopen(&self) {
+        self.shared.orders.reopen();
+    }
+
+    /// Lines written, and lines lost.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        self.shared.counts.get()
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.shared.orders.end();
+        if let Some(writer) = self.writer.take() {
+            // It ends by itself; had it panicked, the log would have nothing more to say.
+            let _ = writer.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn settings(folder: &std::path::Path) -> LogSettings {
+        LogSettings { format: LogFormat::Json, target: LogTarget::File(folder.join("access.log")), query: false }
+    }
+
+    fn entry(target: &str) -> Entry<'_> {
+        Entry { target, status: 200, ..Entry::example() }
+    }
+
+    fn lines(path: &std::path::Path) -> usize {
+        std::fs::read_to_string(path).unwrap().lines().count()
+    }
+
+    #[test]
+    fn lines_of_all_threads_are_there_when_the_log_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Arc::new(AccessLog::open(&settings(folder.path())).unwrap());
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let log = Arc::clone(&log);
+                std::thread::spawn(move || (0..500).for_each(|_| log.add(&entry("/"))))
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        drop(Arc::try_unwrap(log).unwrap());
+        assert_eq!(lines(&folder.path().join("access.log")), 2000);
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_alone_after_a_reopen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let log = AccessLog::open(&settings(folder.path())).unwrap();
+        log.add(&entry("/before"));
+        while log.counts().0 < 1 {
+            std::thread::yield_now();
+        }
+        std::fs::rename(&path, &old).unwrap();
+        log.reopen();
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        log.add(&entry("/after"));
+        drop(log);
+        assert!(std::fs::read_to_string(&old).unwrap().contains("/before"));
+        assert!(std::fs::read_to_string(&path).unwrap().contains("/after"));
+        assert_eq!((lines(&old), lines(&path)), (1, 1));
+    }
+
+    #[test]
+    fn a_renamed_file_is_noticed_without_being_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let log = AccessLog::open(&settings(folder.path())).unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        while !path.exists() {
+            log.add(&entry("/"));
+            std::thread::yield_now();
+        }
+        drop(log);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_holds_nobody_up() {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        let target = LogTarget::File(path.into());
+        let log = AccessLog::open(&LogSettings { target, ..settings(std::path::Path::new("")) }).unwrap();
+        let long = format!("/{}", "x".repeat(4000));
+        // Nobody reads the pipe: the writer is stuck, and the buffer fills.
+        while log.counts().1 < 10 {
+            log.add(&entry(&long));
+        }
+        drop(reader); // the writer gets an error instead, and ends
+        drop(pipe);
+        drop(log);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_said() {
+        let error = AccessLog::open(&settings(std::path::Path::new("/nowhere/at/all"))).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write the access log /nowhere/at/all/access.log: "), "{error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! The thread that writes lines to their target.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{LogTarget, Shared};
+
+/// How long a line may lie in its buffer.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Trouble is logged once in this time.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+/// Buffers are kept from one round to the next unless they have grown beyond this.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// What the writer is asked to do.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    given: Mutex<Given>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Given {
+    hurry: bool,
+    reopen: bool,
+    end: bool,
+}
+
+/// Lines written and lines lost.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    written: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn lose(&self) {
+        self.lost.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> (u64, u64) {
+        (self.written.load(Relaxed), self.lost.load(Relaxed))
+    }
+}
+
+impl Orders {
+    pub(super) fn hurry(&self) {
+        let mut given = self.lock();
+        if !std::mem::replace(&mut given.hurry, true) {
+            self.news.notify_one();
+        }
+    }
+
+    pub(super) fn reopen(&self) {
+        self.lock().reopen = true;
+        self.news.notify_one();
+    }
+
+    pub(super) fn end(&self) {
+        self.lock().end = true;
+        self.news.notify_one();
+    }
+
+    /// Waits for an order, [`PAUSE`] at most.
+    fn wait(&self) -> Given {
+        let idle = |given: &mut Given| !(given.hurry || given.reopen || given.end);
+        let waited = self.news.wait_timeout_while(self.lock(), PAUSE, idle);
+        let (mut given, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *given)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes lines out of the buffers and writes them.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    sink: Sink,
+    /// Swapped with each worker's buffer in turn.
+    spare: Vec<u8>,
+    complained: Option<Instant>,
+    lost_said: u64,
+}
+
+enum Sink {
+    Stdout,
+    File { file: File, identity: Option<(u64, u64)> },
+}
+
+impl Writer {
+    pub(super) fn open(shared: Arc<Shared>) -> io::Result<Self> {
+        let sink = Sink::open(&shared.settings.target)?;
+        Ok(Self { shared, sink, spare: Vec::new(), complained: None, lost_said: 0 })
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let Given { reopen, end, .. } = self.shared.orders.wait();
+            if end {
+                self.write_all();
+                return;
+            }
+            if reopen || self.is_renamed() {
+                self.write_all(); // what was said before belongs to the old file
+                self.reopen();
+            }
+            self.write_all();
+            self.say_what_was_lost();
+        }
+    }
+
+    fn write_all(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        for buffer in shared.buffers.all() {
+            let lines = {
+                let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::swap(&mut buffer.bytes, &mut self.spare);
+                std::mem::take(&mut buffer.lines)
+            };
+            if lines > 0 {
+                match self.sink.write(&self.spare) {
+                    Ok(()) => shared.counts.written.fetch_add(lines, Relaxed),
+                    Err(error) => {
+                        self.complain(&format!("{lines} lines could not be written: {error}"));
+                        shared.counts.lost.fetch_add(lines, Relaxed)
+                    }
+                };
+            }
+            self.spare.clear();
+            self.spare.shrink_to(KEPT_BYTES_MAX);
+        }
+    }
+
+    /// Whether the path leads elsewhere by now.
+    fn is_renamed(&self) -> bool {
+        match (&self.sink, &self.shared.settings.target) {
+            (Sink::File { identity: Some(identity), .. }, LogTarget::File(path)) => {
+                std::fs::metadata(path).map_or(true, |now| identity_of(&now) != Some(*identity))
+            }
+            _ => false,
+        }
+    }
+
+    fn reopen(&mut self) {
+        match Sink::open(&self.shared.settings.target) {
+            Ok(sink) => self.sink = sink,
+            Err(error) => self.complain(&format!("cannot be opened again: {error}")),
+        }
+    }
+
+    fn say_what_was_lost(&mut self) {
+        let (_, lost) = self.shared.counts.get();
+        if lost > self.lost_said && self.may_complain() {
+            let target = &self.shared.settings.target;
+            tracing::warn!(%target, lines = lost - self.lost_said, "access log is too slow: lines are lost");
+            self.lost_said = lost;
+        }
+    }
+
+    fn complain(&mut self, what: &str) {
+        if self.may_complain() {
+            tracing::error!(target = %self.shared.settings.target, "access log: {what}");
+        }
+    }
+
+    fn may_complain(&mut self) -> bool {
+        let may = self.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE);
+        if may {
+            self.complained = Some(Instant::now());
+        }
+        may
+    }
+}
+
+impl Sink {
+    fn open(target: &LogTarget) -> io::Result<Self> {
+        let LogTarget::File(path) = target else { return Ok(Self::Stdout) };
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        let identity = file.metadata().ok().and_then(|metadata| identity_of(&metadata));
+        Ok(Self::File { file, identity })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes)?;
+                out.flush()
+            }
+            Self::File { file, .. } => file.write_all(bytes),
+        }
+    }
+}
+
+/// What stays the same when a regular file is renamed; none for a pipe or a device.
+fn identity_of(metadata: &Metadata) -> Option<(u64, u64)> {
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,124 @@
+//! What goes on beside requests: names are looked up, upstreams asked whether they are well. One task for each, on
+//! one worker for all.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Body, Client, ClientSettings, Fields, Method, OutgoingRequest};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::conf::HealthCheck;
+use crate::group::Group;
+use crate::proxy::Shared;
+use crate::upstream::Upstream;
+
+/// How long one look-up may take; the system's resolver gives up after some seconds itself.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How soon a name that was not found at the start is looked up again.
+const LOOKUP_AGAIN: Duration = Duration::from_secs(1);
+
+/// Addresses taken from one name. More would be a mistake in the zone.
+const ADDRESSES_MAX: usize = 64;
+
+/// Looks up names and checks on upstreams for ever; dropped means stopped.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut tasks = JoinSet::new(); // owns every task: dropped means aborted
+    for group in &shared.groups {
+        if group.names().next().is_some() {
+            tasks.spawn_local(look_up(Arc::clone(&shared), Arc::clone(group)));
+        }
+        if let Some(check) = &group.conf.health_check {
+            tasks.spawn_local(watch(Arc::clone(&shared), Arc::clone(group), check.clone()));
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Looks up the names of a group again and again. What was found last stays when a look-up fails.
+async fn look_up(shared: Arc<Shared>, group: Arc<Group>) {
+    let mut found: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
+    loop {
+        let names: Vec<(String, u16)> = group.names().map(|(host, port)| (host.to_owned(), port)).collect();
+        for name in names {
+            match addresses(&name.0, name.1).await {
+                Ok(addresses) => drop(found.insert(name, addresses)),
+                Err(problem) => {
+                    tracing::warn!(name = name.0, upstream = group.conf.name, problem, "upstream not found by name");
+                }
+            }
+        }
+        if group.resolved(&shared.registry, &found) {
+            tracing::info!(upstream = group.conf.name, members = group.members().len(), "upstream has new addresses");
+        }
+        let is_empty = group.members().is_empty();
+        let pause = if is_empty { LOOKUP_AGAIN.min(group.conf.resolve_interval) } else { group.conf.resolve_interval };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The addresses of a name, in an order that only they decide.
+async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    match timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(found)) => {
+            let mut addresses: Vec<SocketAddr> = found.collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            addresses.truncate(ADDRESSES_MAX);
+            if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the look-up took too long".to_owned()),
+    }
+}
+
+/// Checks on every member of a group, one after the other, each on its turn of the interval.
+async fn watch(shared: Arc<Shared>, group: Arc<Group>, check: HealthCheck) {
+    let client = Client::new(ClientSettings {
+        connect_timeout: check.timeout,
+        head_timeout: check.timeout,
+        // A check is to find out whether a connection can be opened as well.
+        pool_idle_max: 0,
+        ..ClientSettings::default()
+    });
+    let mut ticks = interval(check.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut checks = JoinSet::new();
+        for member in group.members().iter() {
+            let (client, check, upstream) = (client.clone(), check.clone(), Arc::clone(&member.upstream));
+            checks.spawn_local(async move {
+                let is_well = is_well(&client, &check, &upstream).await;
+                (upstream, is_well)
+            });
+        }
+        while let Some(done) = checks.join_next().await {
+            let Ok((upstream, is_well)) = done else { continue };
+            match upstream.health.checked(is_well, &check, shared.now_ms()) {
+                Some(true) => tracing::info!(upstream = %upstream.address, "upstream passes its checks again"),
+                Some(false) => tracing::warn!(upstream = %upstream.address, "upstream fails its checks"),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Whether an upstream answers as it should.
+async fn is_well(client: &Client, check: &HealthCheck, upstream: &Upstream) -> bool {
+    let mut fields = Fields::new();
+    let named = fields
+        .append("host", upstream.address.to_string())
+        .and_then(|()| fields.append("user-agent", "weaprous-health-check"));
+    if named.is_err() {
+        return false;
+    }
+    let request = OutgoingRequest { method: Method::Get, target: check.path.clone(), fields, body: Body::Empty };
+    match timeout(check.timeout, client.send(upstream.address, request)).await {
+        Ok(Ok((head, _))) => (check.status.0..=check.status.1).contains(&head.status().as_u16()),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}

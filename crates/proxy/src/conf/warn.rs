@@ -1,0 +1,77 @@
+//! What is allowed and still hardly meant: blocks that no request reaches, lines without an effect.
+
+use super::build::Builder;
+use super::rules::Draft;
+use super::tree::Statement;
+use super::{Config, HostPattern, PathPattern};
+
+/// The host's own rules when a location takes every path.
+pub(super) fn root(builder: &mut Builder<'_>, host: &Draft, locations: &[(PathPattern, &Statement, Draft)]) {
+    of_block(builder, host);
+    let everything = locations.iter().find(|(path, ..)| *path == PathPattern::Prefix("/".to_owned()));
+    let is_inherited = locations.iter().any(|(.., own)| !own.has_action());
+    if let Some((_, statement, _)) = everything
+        && host.has_action()
+        && !is_inherited
+    {
+        let hint = "put its directives into the host, or remove what the host does itself";
+        builder.warn(
+            statement.name.start,
+            "this location takes every path, so what its host does itself is never reached",
+            hint,
+        );
+    }
+}
+
+/// One location.
+pub(super) fn location(builder: &mut Builder<'_>, path: &PathPattern, statement: &Statement, own: &Draft) {
+    of_block(builder, own);
+    let at = statement.words.last().map_or(statement.name.start, |token| token.start);
+    if path.as_str().split('/').any(|segment| segment == "." || segment == "..") {
+        let hint = "browsers resolve `.` and `..` before they ask";
+        builder.warn(at, "hardly any request has such a path, so this location is never reached", hint);
+    }
+    if path.as_str().contains("//") {
+        builder.warn(at, "paths are compared as sent, so this location takes only those with two slashes as well", "");
+    }
+    if let Some((rewrite, at)) = &own.rewrite {
+        let ours = path.as_str().trim_end_matches('/');
+        let theirs = rewrite.prefix.trim_end_matches('/');
+        if !ours.starts_with(theirs) && !theirs.starts_with(ours) {
+            let sentence =
+                format!("no path of this location begins with `{}`, so nothing is rewritten", rewrite.prefix);
+            builder.warn(*at, sentence, "");
+        }
+    }
+}
+
+fn of_block(builder: &mut Builder<'_>, draft: &Draft) {
+    if let Some(last) = draft.access.iter().position(|(rule, _)| rule.network.is_none())
+        && let Some((_, at)) = draft.access.get(last + 1)
+    {
+        let hint = "the first rule that matches decides; put `all` last";
+        builder.warn(*at, "this rule is never looked at: one for `all` stands before it", hint);
+    }
+    if draft.answers_itself() {
+        for (name, at) in &draft.only_for_backends {
+            builder.warn(*at, format!("`{name}` has no effect here: nothing is passed on to a backend"), "");
+        }
+    }
+}
+
+/// Hosts whose port is not among those listened on.
+pub(super) fn ports(builder: &mut Builder<'_>, config: &Config, known: &[(HostPattern, usize)]) {
+    if config.listen.is_empty() {
+        return; // the command line says where
+    }
+    for (pattern, at) in known {
+        let (HostPattern::Name { port: Some(port), .. } | HostPattern::Below { port: Some(port), .. }) = pattern else {
+            continue;
+        };
+        if !config.listen.iter().any(|listen| listen.address.port() == *port) {
+            let sentence =
+                format!("no `listen` has port {port}, so clients ask for it only through another port that leads here");
+            builder.warn(*at, sentence, "");
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! An upstream at work: its members, who of them may take a request, and who has to wait.
+//!
+//! ```text
+//!   members ── not tried, up, with room ──► balance ──► Lease ── dropped ──► the next one waiting
+//!      │ all have their `max_conns` ──────► queue ──(a lease is dropped)──► again
+//!      │ all ejected ─────────────────────► tried all the same: a wrong guess must never be the reason for an error
+//!      └ all fail their checks ───────────► 503
+//! ```
+//!
+//! Backups take part when nobody else can. A member that is ejected is asked again by a single request when its
+//! pause is over.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::balance::sticky::Sealer;
+use crate::balance::{Balance, Candidate};
+use crate::conf::{self, Policy, ServerAddress, UpstreamServer};
+use crate::health::Failure;
+use crate::upstream::Upstream;
+
+/// An upstream at work.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) conf: Arc<conf::Upstream>,
+    members: Members,
+    balance: Balance,
+    /// Requests waiting for a member with room.
+    waiting: AtomicU32,
+    freed: Notify,
+    /// Whether any member has a limit, so that somebody may wait for a lease to be dropped.
+    is_limited: bool,
+}
+
+/// Who belongs to a group.
+#[derive(Debug)]
+enum Members {
+    /// Addresses alone: they never change.
+    Fixed(Arc<[Member]>),
+    /// Names among them: they change with each look-up.
+    Resolved(RwLock<Arc<[Member]>>),
+}
+
+/// A backend as a member of a group.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) upstream: Arc<Upstream>,
+    weight: u32,
+    max_conns: Option<u32>,
+    backup: bool,
+}
+
+/// Every backend there is, so that those of equal name and address are one.
+#[derive(Debug, Default)]
+pub(crate) struct Registry(Mutex<HashMap<(Option<String>, SocketAddr), Arc<Upstream>>>);
+
+impl Registry {
+    fn member(&self, conf: &conf::Upstream, server: &UpstreamServer, address: SocketAddr) -> Member {
+        // What stands in `proxy_pass` lines is the same wherever it stands; a block is a world of its own.
+        let key = (conf.is_named.then(|| conf.name.clone()), address);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address)));
+        Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup }
+    }
+
+    /// Forgets those that no group has any more.
+    fn tidy(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, upstream| Arc::strong_count(upstream) > 1);
+    }
+}
+
+/// What a request asks of a group.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ask<'a> {
+    /// Who has been tried for it.
+    pub(crate) tried: &'a [SocketAddr],
+    /// The hash of what the policy looks at.
+    pub(crate) key: Option<u64>,
+    /// The cookie that says whom it belongs to.
+    pub(crate) cookie: Option<&'a str>,
+    pub(crate) now_ms: u64,
+}
+
+/// A member that has taken a request. Dropped when the request is over.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) upstream: Arc<Upstream>,
+    /// Whom to tell that there is room; only for groups with limits.
+    group: Option<Arc<Group>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.upstream.leave();
+        if let Some(group) = &self.group {
+            group.freed.notify_one();
+        }
+    }
+}
+
+/// Why no member takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// All have been tried.
+    Exhausted,
+    /// All have as many requests as they may, and so has the queue, or the wait was too long.
+    Full,
+    /// All fail their checks, or no name has an address.
+    Gone,
+}
+
+enum Pick {
+    One(Lease),
+    Full,
+    None(Refusal),
+}
+
+type Candidates = SmallVec<[Candidate; 8]>;
+
+impl Group {
+    pub(crate) fn new(conf: Arc<conf::Upstream>, registry: &Registry) -> Arc<Self> {
+        let has_names = conf.servers.iter().any(|server| matches!(server.address, ServerAddress::Name { .. }));
+        let fixed = members(&conf, registry, &HashMap::new());
+        Arc::new(Self {
+            is_limited: conf.servers.iter().any(|server| server.max_conns.is_some()),
+            members: if has_names { Members::Resolved(RwLock::new(fixed)) } else { Members::Fixed(fixed) },
+            conf,
+            balance: Balance::default(),
+            waiting: AtomicU32::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    /// The names that are to be looked up.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.conf.servers.iter().filter_map(|server| match &server.address {
+            ServerAddress::Name { host, port } => Some((host.as_str(), *port)),
+            ServerAddress::Ip(_) => None,
+        })
+    }
+
+    /// Takes what look-ups brought. Members that stay keep their health and their requests.
+    pub(crate) fn resolved(&self, registry: &Registry, found: &HashMap<(String, u16), Vec<SocketAddr>>) -> bool {
+        let Members::Resolved(lock) = &self.members else { return false };
+        let new = members(&self.conf, registry, found);
+        let mut old = lock.write().unwrap_or_else(PoisonError::into_inner);
+        let addresses = |members: &[Member]| members.iter().map(|member| member.upstream.address).collect::<Vec<_>>();
+        if addresses(&old) == addresses(&new) {
+            return false;
+        }
+        *old = new;
+        drop(old);
+        registry.tidy();
+        self.freed.notify_waiters();
+        true
+    }
+
+    pub(crate) fn members(&self) -> Arc<[Member]> {
+        match &self.members {
+            Members::Fixed(members) => Arc::clone(members),
+            Members::Resolved(lock) => Arc::clone(&lock.read().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// A member for a request, waiting for one if all are busy and the queue is not full.
+    ///
+    /// # Errors
+    /// Nobody takes it.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        sealer: &Sealer,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<Lease, Refusal> {
+        let mut place: Option<(Waiting<'_>, Instant)> = None;
+        loop {
+            // Listening begins before looking, so that no lease is dropped unheard in between.
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
+            match self.pick(&Ask { now_ms: now_ms(), ..*ask }, sealer) {
+                Pick::One(lease) => return Ok(lease),
+                Pick::None(refusal) => return Err(refusal),
+                Pick::Full => {}
+            }
+            if place.is_none() {
+                place = Some(self.enqueue().ok_or(Refusal::Full)?);
+            }
+            let deadline = place.as_ref().map_or_else(Instant::now, |(_, deadline)| *deadline);
+            if timeout_at(deadline, freed).await.is_err() {
+                return Err(Refusal::Full);
+            }
+        }
+    }
+
+    fn enqueue(&self) -> Option<(Waiting<'_>, Instant)> {
+        let queue = self.conf.queue.as_ref()?;
+        let joined = self.waiting.fetch_update(Relaxed, Relaxed, |count| (count < queue.length).then(|| count + 1));
+        joined.ok().map(|_| (Waiting(&self.waiting), Instant::now() + queue.wait))
+    }
+
+    fn pick(self: &Arc<Self>, ask: &Ask<'_>, sealer: &Sealer) -> Pick {
+        let members = self.members();
+        let is_fresh = |member: &Member| !ask.tried.contains(&member.upstream.address);
+        if let Some(lease) = self.probe(&members, ask) {
+            return Pick::One(lease);
+        }
+        let mut is_full = false;
+        for backup in [false, true] {
+            let in_tier = |member: &&Member| member.backup == backup && is_fresh(member);
+            let up = || members.iter().filter(in_tier).filter(|member| member.upstream.health.is_up());
+            if let Some(lease) =
+                self.choose(&members, ask, sealer, |member| in_tier(&member) && member.upstream.health.is_up())
+            {
+                return Pick::One(lease);
+            }
+            is_full |= up().next().is_some();
+        }
+        if is_full {
+            return Pick::Full;
+        }
+        // Nobody is up. Those that are only ejected may be back.
+        if let Some(lease) =
+            self.choose(&members, ask, sealer, |member| is_fresh(member) && !member.upstream.health.is_failing())
+        {
+            return Pick::One(lease);
+        }
+        let is_gone = ask.tried.is_empty();
+        let ejected = members.iter().any(|member| is_fresh(member) && !member.upstream.health.is_failing());
+        match (ejected, is_gone) {
+            (true, _) => Pick::Full,
+            (false, true) => Pick::None(Refusal::Gone),
+            (false, false) => Pick::None(Refusal::Exhausted),
+        }
+    }
+
+    /// A member whose pause is over and that nobody else asks just now.
+    fn probe(self: &Arc<Self>, members: &[Member], ask: &Ask<'_>) -> Option<Lease> {
+        let may = |member: &&Member| {
+            !ask.tried.contains(&member.upstream.address) && member.upstream.health.may_probe(ask.now_ms)
+        };
+        // A backup is not worth finding out about while others are up.
+        let others_up = members.iter().any(|member| !member.backup && member.upstream.health.is_up());
+        let member = members.iter().filter(|member| !(member.backup && others_up)).find(may)?;
+        self.lease(member)
+    }
+
+    /// The member that the policy chooses among those that are eligible and have room.
+    fn choose(
+        self: &Arc<Self>,
+        members: &[Member],
+        ask: &Ask<'_>,
+        sealer: &Sealer,
+        is_eligible: impl Fn(&Member) -> bool,
+    ) -> Option<Lease> {
+        let has_room = |member: &Member| member.max_conns.is_none_or(|max| member.upstream.in_flight() < max);
+        let mut candidates: Candidates = members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| is_eligible(member) && has_room(member))
+            .map(|(index, member)| self.candidate(index, member, ask.now_ms))
+            .collect();
+        if let (Policy::Sticky(_), Some(cookie)) = (&self.conf.policy, ask.cookie) {
+            let own = candidates.iter().find(|candidate| {
+                let address = members[candidate.index].upstream.address.to_string();
+                sealer.is_for(cookie, &self.conf.name, &address)
+            });
+            if let Some(lease) = own.and_then(|candidate| self.lease(&members[candidate.index])) {
+                return Some(lease);
+            }
+        }
+        // Another worker may take the last room of the chosen one in between: then the next best is asked.
+        while let Some(chosen) = self.balance.choose(&self.conf.policy, &candidates, ask.key) {
+            if let Some(lease) = self.lease(&members[candidates.remove(chosen).index]) {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    fn candidate(&self, index: usize, member: &Member, now_ms: u64) -> Candidate {
+        let upstream = &member.upstream;
+        let weight = member.weight * upstream.health.share(self.conf.slow_start, now_ms);
+        Candidate { index, id: upstream.id, weight, in_flight: upstream.in_flight() }
+    }
+
+    fn lease(self: &Arc<Self>, member: &Member) -> Option<Lease> {
+        let group = self.is_limited.then(|| Arc::clone(self));
+        member.upstream.enter(member.max_conns).then(|| Lease { upstream: Arc::clone(&member.upstream), group })
+    }
+
+    /// Notes that a request to a member failed. Whether it is ejected now and was not before.
+    pub(crate) fn failed(&self, upstream: &Upstream, failure: Failure, now_ms: u64) -> bool {
+        let members = self.members();
+        let out = members.iter().filter(|member| !member.upstream.health.is_up()).count();
+        let may_eject = (out + 1) * 100 <= members.len() * usize::from(self.conf.ejection.share_max);
+        upstream.health.failed(failure, &self.conf.ejection, may_eject, now_ms)
+    }
+
+    /// How long to stay away when nobody is left.
+    pub(crate) fn retry_after(&self) -> Duration {
+        /// When nothing is known: as long as a restart takes.
+        const DEFAULT: Duration = Duration::from_secs(1);
+        self.conf.health_check.as_ref().map_or(DEFAULT, |check| check.interval * check.rise).max(DEFAULT)
+    }
+}
+
+/// A place in the queue.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The members that the configuration and the look-ups make, in the order of the file.
+fn members(
+    conf: &conf::Upstream,
+    registry: &Registry,
+    found: &HashMap<(String, u16), Vec<SocketAddr>>,
+) -> Arc<[Member]> {
+    let mut members: Vec<Member> = Vec::new();
+    for server in &conf.servers {
+        match &server.address {
+            ServerAddress::Ip(address) => members.push(registry.member(conf, server, *address)),
+            ServerAddress::Name { host, port } => {
+                for address in found.get(&(host.clone(), *port)).into_iter().flatten() {
+                    if members.iter().all(|member| member.upstream.address != *address) {
+                        members.push(registry.member(conf, server, *address));
+                    }
+                }
+            }
+        }
+    }
+    members.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::conf::{Config, Ejection, HealthCheck};
+
+    use super::*;
+
+    /// A group from the lines of an `upstream` block.
+    fn group(lines: &str) -> (Arc<Group>, Registry) {
+        let text = format!("upstream app {{ {lines} }} host a {{ proxy_pass http://app; }}");
+        let config = Config::parse("test", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let registry = Registry::default();
+        (Group::new(Arc::clone(&config.upstreams[0]), &registry), registry)
+    }
+
+    fn port_of(pick: &Pick) -> Option<u16> {
+        match pick {
+            Pick::One(lease) => Some(lease.upstream.address.port()),
+            _ => None,
+        }
+    }
+
+    fn pick(group: &Arc<Group>, ask: &Ask<'_>) -> Pick {
+        group.pick(ask, &Sealer::random())
+    }
+
+    /// The ports of so many picks, each over before the next.
+    fn picks(group: &Arc<Group>, now_ms: u64, count: usize) -> Vec<u16> {
+        (0..count).filter_map(|_| port_of(&pick(group, &Ask { now_ms, ..Ask::default() }))).collect()
+    }
+
+    fn upstream(group: &Group, index: usize) -> Arc<Upstream> {
+        Arc::clone(&group.members()[index].upstream)
+    }
+
+    fn refuse(group: &Group, index: usize) -> bool {
+        group.failed(&upstream(group, index), Failure::Connect, 0)
+    }
+
+    const THREE: &str = "server 127.0.0.1:1; server 127.0.0.1:2; server 127.0.0.1:3;";
+
+    #[test]
+    fn one_that_is_out_is_left_out_and_the_others_share_its_turns() {
+        let (group, _) = group(THREE);
+        assert!(refuse(&group, 1));
+        assert_eq!(picks(&group, 0, 6), [1, 3, 1, 3, 1, 3]);
+    }
+
+    #[test]
+    fn one_request_probes_after_the_pause() {
+        let (group, _) = group("server 127.0.0.1:1; server 127.0.0.1:2;");
+        refuse(&group, 1);
+        assert_eq!(picks(&group, 10_000, 3), [2, 1, 1]);
+        upstream(&group, 1).health.succeeded(10_000);
+        let mut both = picks(&group, 10_000, 2);
+        both.sort_unstable();
+        assert_eq!(both, [1, 2]);
+    }
+
+    #[test]
+    fn when_all_are_ejected_all_are_tried() {
+        let (group, _) = group("server 127.0.0.1:1; server 127.0.0.1:2;");
+        assert!(refuse(&group, 0) && refuse(&group, 1));
+        let mut tried = picks(&group, 0, 4);
+        tried.sort_unstable();
+        assert_eq!(tried, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn what_was_tried_is_not_tried_again() {
+        let (group, _) = group("server 127.0.0.1:1; server 127.0.0.1:2; server 127.0.0.1:2;");
+        let (one, two) = (upstream(&group, 0).address, upstream(&group, 1).address);
+        assert_eq!(port_of(&pick(&group, &Ask { tried: &[two], ..Ask::default() })), Some(1));
+        let all = pick(&group, &Ask { tried: &[one, two], ..Ask::default() });
+        assert!(matches!(all, Pick::None(Refusal::Exhausted)));
+    }
+
+    #[test]
+    fn weights_count() {
+        let (group, _) = group("server 127.0.0.1:1 weight=3; server 127.0.0.1:2;");
+        assert_eq!(picks(&group, 0, 8), [1, 1, 2, 1, 1, 1, 2, 1]);
+    }
+
+    #[test]
+    fn a_backup_is_used_when_nobody_else_can_be() {
+        let (group, _) = group("server 127.0.0.1:1 max_conns=1; server 127.0.0.1:2 backup;");
+        assert_eq!(picks(&group, 0, 3), [1, 1, 1]);
+        let busy = pick(&group, &Ask::default());
+        assert_eq!(picks(&group, 0, 2), [2, 2]);
+        drop(busy);
+        refuse(&group, 0);
+        assert_eq!(picks(&group, 0, 2), [2, 2]);
+    }
+
+    #[test]
+    fn nobody_gets_more_than_max_conns() {
+        let (group, _) = group("server 127.0.0.1:1 max_conns=2; server 127.0.0.1:2 max_conns=1;");
+        let leases: Vec<Pick> = (0..3).map(|_| pick(&group, &Ask::default())).collect();
+        let mut ports: Vec<_> = leases.iter().filter_map(port_of).collect();
+        ports.sort_unstable();
+        assert_eq!(ports, [1, 1, 2]);
+        assert!(matches!(pick(&group, &Ask::default()), Pick::Full));
+        drop(leases);
+        assert_eq!(picks(&group, 0, 1).len(), 1);
+    }
+
+    #[test]
+    fn all_that_fail_their_checks_get_nothing() {
+        let (group, _) = group("server 127.0.0.1:1; health_check / fall=1;");
+        let check: HealthCheck = group.conf.health_check.clone().unwrap();
+        upstream(&group, 0).health.checked(false, &check, 0);
+        assert!(matches!(pick(&group, &Ask::default()), Pick::None(Refusal::Gone)));
+        assert_eq!(group.retry_after(), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn no_more_than_the_largest_share_is_ejected() {
+        let (group, _) = group(&format!("{THREE} server 127.0.0.1:4; ejection share_max=50%;"));
+        let ejected: Vec<bool> = (0..4).map(|index| refuse(&group, index)).collect();
+        assert_eq!(ejected, [true, true, false, false]);
+        assert_eq!(picks(&group, 0, 4), [3, 4, 3, 4]);
+        assert_eq!(Ejection::default().share_max, 100);
+    }
+
+    #[test]
+    fn one_that_comes_back_gets_less_for_a_while() {
+        let (group, _) = group("server 127.0.0.1:1; server 127.0.0.1:2; slow_start 10s;");
+        refuse(&group, 1);
+        upstream(&group, 1).health.succeeded(1000);
+        let count = |now_ms| picks(&group, now_ms, 110).iter().filter(|port| **port == 2).count();
+        assert_eq!([count(2000), count(6000), count(11_000)], [10, 37, 55]);
+    }
+
+    #[test]
+    fn a_cookie_keeps_a_client_at_its_backend_until_that_is_gone() {
+        let (group, _) = group(&format!("{THREE} dist_policy sticky route;"));
+        let sealer = Sealer::random();
+        let cookie = sealer.seal("app", "127.0.0.1:2");
+        let ask = Ask { cookie: Some(&cookie), ..Ask::default() };
+        let ports = |ask: &Ask<'_>| (0..3).filter_map(|_| port_of(&group.pick(ask, &sealer))).collect::<Vec<_>>();
+        assert_eq!(ports(&ask), [2, 2, 2]);
+        let forged = Ask { cookie: Some("127.0.0.1:2"), ..Ask::default() };
+        assert_eq!(ports(&forged), [1, 2, 3]);
+        refuse(&group, 1);
+        assert!(!ports(&ask).contains(&2));
+    }
+
+    #[test]
+    fn equal_keys_meet_the_same_backend() {
+        let (group, _) = group(&format!("{THREE} dist_policy ip-hash;"));
+        for key in 0..20 {
+            let ask = Ask { key: Some(crate::balance::key_of(&[key])), ..Ask::default() };
+            let first = port_of(&pick(&group, &ask));
+            assert!((0..5).all(|_| port_of(&pick(&group, &ask)) == first));
+        }
+    }
+
+    #[test]
+    fn names_bring_members_and_those_that_stay_keep_their_record() {
+        let (group, registry) = group("server app.test:80 max_conns=5; server 127.0.0.1:9 backup;");
+        assert_eq!(group.names().collect::<Vec<_>>(), [("app.test", 80)]);
+        assert_eq!(picks(&group, 0, 1), [9], "until the first look-up only the address is known");
+        let found = |ports: &[u16]| {
+            let addresses = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+            HashMap::from([(("app.test".to_owned(), 80), addresses)])
+        };
+        assert!(group.resolved(&registry, &found(&[1, 2])));
+        assert!(!group.resolved(&registry, &found(&[1, 2])), "nothing new");
+        refuse(&group, 0);
+        let kept = upstream(&group, 0);
+        assert!(group.resolved(&registry, &found(&[3, 1])));
+        assert!(Arc::ptr_eq(&kept, &upstream(&group, 1)));
+        assert!(!kept.health.is_up());
+        assert_eq!(picks(&group, 0, 2), [3, 3]);
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(test)
+    }
+
+    #[test]
+    fn requests_wait_in_a_queue_with_an_end() {
+        run(async {
+            let (group, _) = group("server 127.0.0.1:1 max_conns=1; queue 1 wait=2s;");
+            let sealer = Sealer::random();
+            let ask = Ask::default();
+            let first = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let mut second = std::pin::pin!(group.acquire(&ask, &sealer, || 0));
+            assert!(futures_now(second.as_mut()).is_none(), "it waits");
+            assert_eq!(group.acquire(&ask, &sealer, || 0).await.unwrap_err(), Refusal::Full, "the queue is full");
+            drop(first);
+            let second = second.await.unwrap();
+            let began = Instant::now();
+            assert_eq!(group.acquire(&ask, &sealer, || 0).await.unwrap_err(), Refusal::Full);
+            assert_eq!(began.elapsed(), Duration::from_secs(2), "it waited as long as it may");
+            drop(second);
+            assert_eq!(group.waiting.load(Relaxed), 0);
+        });
+    }
+
+    /// What a future gives without waiting.
+    fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Names and passwords of `basic_auth` (RFC 7617): a file with lines of `name:hash`, hashes by argon2 as PHC
+//! strings (`$argon2id$…`).
+//!
+//! The file is read anew whenever a hash is to be compared, so a change needs no reload. A password that was
+//! right is remembered for [`REMEMBERED_FOR`] as a keyed MAC, since browsers send it with every request and a
+//! hash takes tens of milliseconds on purpose. Nothing here is ever logged.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordVerifier;
+use argon2::password_hash::phc::PasswordHash;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use tokio::sync::Semaphore;
+
+/// How long a right password counts without being compared again; so long a removed one still works.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// Right passwords remembered at a time.
+const REMEMBERED_MAX: usize = 4096;
+/// Hashes computed at once: each takes megabytes and a core for tens of milliseconds.
+const HASHES_AT_ONCE: usize = 2;
+/// Requests waiting for a hash; about two seconds' worth. More are refused as busy.
+const WAITING_MAX: usize = 64;
+/// Longest password file, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest `name:password`, in bytes.
+const PAIR_BYTES_MAX: usize = 1024;
+
+static HASHING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(HASHES_AT_ONCE)));
+static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
+
+/// What a look at somebody's password brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Right,
+    Wrong,
+    /// Too many others are being looked at.
+    Busy,
+    /// The file cannot be read: nobody gets in.
+    Broken,
+}
+
+/// One password file at work.
+pub(crate) struct Passwords {
+    file: PathBuf,
+    key: hmac::Key,
+    /// The MAC of a right pair → until when it counts.
+    remembered: Mutex<HashMap<Vec<u8>, Instant>>,
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passwords").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Passwords {
+    pub(crate) fn new(file: &Path) -> Self {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+        let key = key.expect("the system has randomness, without which nothing here can be kept secret");
+        Self { file: file.to_owned(), key, remembered: Mutex::default() }
+    }
+
+    /// Whether an `Authorization` field is that of somebody in the file.
+    pub(crate) async fn verify(&self, authorization: Option<&str>) -> Verdict {
+        let Some((user, password)) = authorization.and_then(pair) else { return Verdict::Wrong };
+        let mark = hmac::sign(&self.key, format!("{}:{user}:{password}", user.len()).as_bytes()).as_ref().to_vec();
+        if self.is_remembered(&mark) {
+            return Verdict::Right;
+        }
+        let Ok(_place) = WAITING.try_acquire() else { return Verdict::Busy };
+        let Ok(turn) = Arc::clone(&HASHING).acquire_owned().await else { return Verdict::Busy };
+        let file = self.file.clone();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let verdict = look_up(&file, &user, &password);
+            drop(turn); // belongs to the work, which goes on when the client has left
+            verdict
+        });
+        let verdict = looked_up.await.unwrap_or(Verdict::Broken);
+        if verdict == Verdict::Right {
+            self.remember(mark);
+        }
+        verdict
+    }
+
+    fn is_remembered(&self, mark: &[u8]) -> bool {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(mark).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn remember(&self, mark: Vec<u8>) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.retain(|_, until| now < *until);
+        }
+        if remembered.len() < REMEMBERED_MAX {
+            remembered.insert(mark, now + REMEMBERED_FOR);
+        }
+    }
+}
+
+/// The name and the password in an `Authorization` field.
+fn pair(authorization: &str) -> Option<(String, String)> {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    let (scheme, token) = authorization.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") || token.len() > PAIR_BYTES_MAX * 2 {
+        return None;
+    }
+    let text = String::from_utf8(BASE64_STANDARD.decode(token.trim()).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    (text.len() <= PAIR_BYTES_MAX).then(|| (user.to_owned(), password.to_owned()))
+}
+
+fn look_up(file: &Path, user: &str, password: &str) -> Verdict {
+    let mut text = String::new();
+    let read = std::fs::File::open(file).and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    if let Err(error) = read {
+        tracing::error!(file = %file.display(), %error, "the password file cannot be read: everybody is refused");
+        return Verdict::Broken;
+    }
+    let lines = || text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let hashes = || lines().filter_map(|line| line.split_once(':'));
+    let own = hashes().find(|(name, _)| *name == user).map(|(_, hash)| hash);
+    // Without a hash of their own somebody else's is compared, so that an unknown name takes as long.
+    let Some(hash) = own.or_else(|| hashes().next().map(|(_, hash)| hash)) else { return Verdict::Wrong };
+    if is_password_of(hash, password) && own.is_some() { Verdict::Right } else { Verdict::Wrong }
+}
+
+fn is_password_of(hash: &str, password: &str) -> bool {
+    let hash = match PasswordHash::new(hash) {
+        Ok(hash) => hash,
+        Err(error) => {
+            tracing::error!(%error, "a line of a password file holds no argon2 hash");
+            return false;
+        }
+    };
+    Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// `argon2 saltsalt -id -t 1 -m 8` of `right horse`.
+    fn hash_of(password: &str) -> String {
+        use argon2::password_hash::PasswordHasher as _;
+        let params = argon2::Params::new(64, 1, 1, None).unwrap();
+        let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        argon2.hash_password(password.as_bytes()).unwrap().to_string()
+    }
+
+    fn basic(pair: &str) -> String {
+        use base64::prelude::{BASE64_STANDARD, Engine as _};
+        format!("Basic {}", BASE64_STANDARD.encode(pair))
+    }
+
+    fn file(lines: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        file
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test)
+    }
+
+    #[test]
+    fn only_the_right_password_of_a_known_name_gets_in() {
+        let hash = hash_of("right: horse");
+        let file = file(&format!("# people\nalice:{hash}\nbob:plain text\n"));
+        let passwords = Passwords::new(file.path());
+        let check = |authorization: Option<&str>, expect| {
+            assert_eq!(run(passwords.verify(authorization)), expect, "{authorization:?}");
+        };
+        for round in 0..2 {
+            check(Some(&basic("alice:right: horse")), Verdict::Right);
+            assert_eq!(passwords.remembered.lock().unwrap().len(), 1, "round {round}");
+        }
+        check(Some(&basic("alice:wrong")), Verdict::Wrong);
+        check(Some(&basic("carol:right: horse")), Verdict::Wrong);
+        check(Some(&basic("bob:plain text")), Verdict::Wrong);
+        check(Some(&basic("alice")), Verdict::Wrong);
+        check(Some("Basic !!!"), Verdict::Wrong);
+        check(Some("Bearer x"), Verdict::Wrong);
+        check(None, Verdict::Wrong);
+        check(Some(&basic(&format!("alice:{}", "x".repeat(5000)))), Verdict::Wrong);
+    }
+
+    #[test]
+    fn without_its_file_nobody_gets_in() {
+        let passwords = Passwords::new(Path::new("no/such/file"));
+        assert_eq!(run(passwords.verify(Some(&basic("a:b")))), Verdict::Broken);
+        let empty = file("");
+        assert_eq!(run(Passwords::new(empty.path()).verify(Some(&basic("a:b")))), Verdict::Wrong);
+    }
+}
