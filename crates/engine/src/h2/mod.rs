@@ -49,7 +49,7 @@ const TICK_MIN: Duration = Duration::from_millis(10);
 const TICK_MAX: Duration = Duration::from_secs(1);
 const TICKS_PER_TIMEOUT: u32 = 8;
 /// Most bytes read away from a client that goes on sending after it was refused.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the streams of one connection share.
 struct Shared<S> {

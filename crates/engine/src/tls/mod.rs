@@ -29,9 +29,10 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
+use watch::Version;
 
 /// How often files are looked at for changes. People wait for it after they have renewed a certificate.
 const RELOAD_PERIOD: Duration = Duration::from_secs(2);
@@ -92,6 +93,15 @@ impl TlsSettings {
     pub fn many(certificates: Vec<CertificateFiles>) -> Self {
         Self { certificates, client_auth: ClientAuth::None, http2: true, reload_period: RELOAD_PERIOD }
     }
+
+    /// Every file that matters.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let authorities = match &self.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Optional { authorities } | ClientAuth::Required { authorities } => Some(authorities.as_path()),
+        };
+        self.certificates.iter().flat_map(|files| [files.chain.as_path(), &files.key]).chain(authorities)
+    }
 }
 
 /// The TLS side of listeners. Clones share it, so that one reload is seen by all.
@@ -104,6 +114,8 @@ struct Shared {
     settings: TlsSettings,
     provider: Arc<CryptoProvider>,
     current: Mutex<Arc<Snapshot>>,
+    /// The files as they were just before they were last read.
+    seen: Mutex<Vec<Version>>,
 }
 
 /// What one moment's files said.
@@ -151,8 +163,9 @@ impl Tls {
     /// One of them cannot be used.
     pub fn new(settings: TlsSettings) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let snapshot = Snapshot::load(&settings, &provider)?;
-        Ok(Self { shared: Arc::new(Shared { settings, provider, current: Mutex::new(Arc::new(snapshot)) }) })
+        let seen = Mutex::new(Version::of_all(&settings));
+        let current = Mutex::new(Arc::new(Snapshot::load(&settings, &provider)?));
+        Ok(Self { shared: Arc::new(Shared { settings, provider, current, seen }) })
     }
 
     /// Reads all files again. New connections use them at once, open ones go on as they are.
@@ -160,24 +173,20 @@ impl Tls {
     /// # Errors
     /// One of them cannot be used: nothing has changed.
     pub fn reload(&self) -> Result<(), TlsError> {
+        *lock(&self.shared.seen) = Version::of_all(&self.shared.settings);
         let snapshot = Arc::new(Snapshot::load(&self.shared.settings, &self.shared.provider)?);
-        *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *lock(&self.shared.current) = snapshot;
         Ok(())
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
-        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.shared.current).clone()
     }
+}
 
-    /// Every file that matters.
-    fn files(&self) -> impl Iterator<Item = &Path> {
-        let settings = &self.shared.settings;
-        let authorities = match &settings.client_auth {
-            ClientAuth::None => None,
-            ClientAuth::Optional { authorities } | ClientAuth::Required { authorities } => Some(authorities.as_path()),
-        };
-        settings.certificates.iter().flat_map(|files| [files.chain.as_path(), &files.key]).chain(authorities)
-    }
+/// What a lock guards is replaced as a whole, so that a panic elsewhere leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Tls {

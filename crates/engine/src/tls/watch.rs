@@ -1,13 +1,13 @@
 //! Reloading: when a file changes, and when the process gets SIGHUP.
 
-use super::{Tls, TlsError};
+use super::{Tls, TlsError, TlsSettings, lock};
 use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// What tells one version of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Version {
+pub(super) struct Version {
     path: PathBuf,
     modified: Option<SystemTime>,
     bytes: Option<u64>,
@@ -15,38 +15,29 @@ struct Version {
 }
 
 impl Tls {
-    /// Reloads whenever a file has changed or SIGHUP comes, for as long as it is polled. A server that listens with this `Tls`
-    /// does it by itself; from then on SIGHUP does not end the process any more.
+    /// Reloads whenever a file has changed or SIGHUP comes, for as long as it is polled. A server that listens with this
+    /// `Tls` does it by itself; from then on SIGHUP does not end the process any more.
     pub async fn watch(self) {
         let mut hangup = Hangup::new();
-        let mut seen = self.versions().await;
         loop {
             let is_asked = tokio::select! {
                 () = hangup.recv() => true,
                 () = tokio::time::sleep(self.shared.settings.reload_period) => false,
             };
-            // Looked at before they are read: a change in between is seen the next time.
-            let now = self.versions().await;
-            if is_asked || now != seen {
-                seen = now;
-                self.reload_and_say().await;
+            let tls = self.clone();
+            // A worker that ends takes its blocking work with it: then nobody waits for the answer.
+            let _ = tokio::task::spawn_blocking(move || tls.reload_if(is_asked)).await;
+        }
+    }
+
+    fn reload_if(&self, is_asked: bool) {
+        let has_changed = || *lock(&self.shared.seen) != Version::of_all(&self.shared.settings);
+        if is_asked || has_changed() {
+            match self.reload() {
+                Ok(()) => tracing::info!("certificates loaded again"),
+                Err(error) => say(&error),
             }
         }
-    }
-
-    async fn reload_and_say(&self) {
-        let tls = self.clone();
-        match tokio::task::spawn_blocking(move || tls.reload()).await {
-            Ok(Ok(())) => tracing::info!("certificates loaded again"),
-            Ok(Err(error)) => say(&error),
-            Err(_) => {} // the worker ends
-        }
-    }
-
-    async fn versions(&self) -> Vec<Version> {
-        let paths: Vec<PathBuf> = self.files().map(Path::to_owned).collect();
-        let look = move || paths.into_iter().map(Version::of).collect();
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 }
 
@@ -55,6 +46,11 @@ fn say(error: &TlsError) {
 }
 
 impl Version {
+    /// The versions of all files. Taken before they are read, so that a change in between is seen the next time.
+    pub(super) fn of_all(settings: &TlsSettings) -> Vec<Self> {
+        settings.files().map(|path| Self::of(path.to_owned())).collect()
+    }
+
     fn of(path: PathBuf) -> Self {
         let metadata = std::fs::metadata(&path).ok();
         Self {
