@@ -1,1 +1,256 @@
-//! A certificate authority of one's own.
+//! A certificate authority of one's own, for a network without a public name: browsers need https before they give a
+//! page a key store, a camera or notifications, and no public authority signs `192.168.1.7`.
+//!
+//! Everything lies in one folder: `ca.crt` is what devices are told to trust, `ca.key` (0600) signs and never leaves,
+//! `lan.crt` and `lan.key` (0600) are the server's, `trust.html` explains what to do on each device. The certificate is
+//! short-lived; asking again renews it when it runs out or when this machine has got other names or addresses.
+//!
+//! Knows no server and no socket: see `engine::Tls` for who presents the certificate.
+
+mod authority;
+mod names;
+mod page;
+
+pub use authority::Authority;
+pub use names::{Name, names_of_this_host};
+
+use rustls::pki_types::UnixTime;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a certificate is valid: short, because nothing revokes it. Apple's limit is 825 days.
+pub const VALID_DAYS: u64 = 60;
+/// A certificate with less than this left is renewed.
+pub const RENEW_DAYS: u64 = 30;
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertError {
+    /// A file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// A file is not what it was made as.
+    #[error("{}: {reason}; move the folder away to begin anew (every device then needs the new ca.crt)", path.display())]
+    Content {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Making(#[from] rcgen::Error),
+}
+
+/// A certificate for this machine.
+#[derive(Debug, Clone)]
+pub struct LanCertificate {
+    /// The certificate, as PEM.
+    pub chain: PathBuf,
+    /// Its key, as PEM.
+    pub key: PathBuf,
+    /// The authority's certificate, as PEM: what devices are to trust.
+    pub authority: PathBuf,
+    /// The same in bytes, as DER: for download.
+    pub authority_der: Vec<u8>,
+    /// SHA-256 of the authority's certificate, as devices show it.
+    pub fingerprint: String,
+    /// The page that explains how to trust it.
+    pub page: PathBuf,
+    /// What it is for.
+    pub names: Vec<Name>,
+    /// Whole days for which it is still valid.
+    pub days_left: u64,
+    /// Whether it was made just now.
+    pub is_new: bool,
+}
+
+/// Gives the certificate in `folder`, making or renewing it, and its authority, where that is needed. `now` is the time
+/// since 1970.
+///
+/// # Errors
+/// The folder cannot be written, or what is in it was changed by somebody else.
+pub fn lan_certificate(folder: &Path, names: Vec<Name>, now: Duration) -> Result<LanCertificate, CertError> {
+    make_folder(folder)?;
+    let authority = Authority::open(folder, now)?;
+    let (chain, key) = (folder.join("lan.crt"), folder.join("lan.key"));
+    let soon = now + days(RENEW_DAYS);
+    let is_new = !authority.is_good(&chain, &key, &names, UnixTime::since_unix_epoch(soon));
+    if is_new {
+        let (certificate, private) = authority.sign(&names, now)?;
+        write_file(&key, private.as_bytes(), Access::Owner)?;
+        write_file(&chain, certificate.as_bytes(), Access::Everybody)?;
+    }
+    let is_good_in = |left: u64| authority.is_good(&chain, &key, &names, UnixTime::since_unix_epoch(now + days(left)));
+    let days_left = (0..=VALID_DAYS).take_while(|&left| is_good_in(left)).last().unwrap_or(0);
+    let page = folder.join("trust.html");
+    write_file(&page, page::trust(&authority.fingerprint(), &names, "ca.crt").as_bytes(), Access::Everybody)?;
+    Ok(LanCertificate {
+        chain,
+        key,
+        authority: folder.join(authority::CERTIFICATE_FILE),
+        authority_der: authority.certificate().to_vec(),
+        fingerprint: authority.fingerprint(),
+        page,
+        names,
+        days_left,
+        is_new,
+    })
+}
+
+impl LanCertificate {
+    /// The page that explains how to trust the authority, with this link to its certificate.
+    pub fn trust_page(&self, download: &str) -> String {
+        page::trust(&self.fingerprint, &self.names, download)
+    }
+}
+
+fn days(count: u64) -> Duration {
+    Duration::from_hours(24 * count)
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Owner,
+    Everybody,
+}
+
+/// Longest file read here, in bytes; a certificate has about a thousand.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+fn make_folder(folder: &Path) -> Result<(), CertError> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder).map_err(|error| file_error(folder, error))
+}
+
+fn read_file(path: &Path) -> Result<Option<String>, CertError> {
+    use io::Read as _;
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file_error(path, error)),
+    }
+}
+
+/// Writes a file as a whole: it has its mode before it has its content, and nobody sees half of it.
+fn write_file(path: &Path, content: &[u8], access: Access) -> Result<(), CertError> {
+    let fresh = path.with_extension("new");
+    let write = || {
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, if access == Access::Owner { 0o600 } else { 0o644 });
+        let mut file = options.open(&fresh)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|error| file_error(path, error))
+}
+
+fn file_error(path: &Path, error: io::Error) -> CertError {
+    CertError::File { path: path.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_790_000_000);
+
+    fn names(of: &[&str]) -> Vec<Name> {
+        of.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_certificate_is_made_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = names(&["localhost", "127.0.0.1", "::1"]);
+        let first = lan_certificate(folder.path(), wanted.clone(), NOW).unwrap();
+        assert!(first.is_new);
+        assert_eq!(first.days_left, VALID_DAYS);
+        let text = fs::read_to_string(&first.chain).unwrap();
+        let again = lan_certificate(folder.path(), wanted, NOW + days(1)).unwrap();
+        assert!(!again.is_new);
+        assert_eq!(again.days_left, VALID_DAYS - 1);
+        assert_eq!(fs::read_to_string(&again.chain).unwrap(), text);
+        assert_eq!(again.fingerprint, first.fingerprint);
+    }
+
+    #[test]
+    fn it_is_renewed_when_it_runs_out_and_when_names_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap();
+        let same = |now, of: &[&str]| lan_certificate(folder.path(), names(of), now).unwrap();
+        assert!(!same(NOW + days(VALID_DAYS - RENEW_DAYS) - Duration::from_mins(1), &["localhost"]).is_new);
+        let renewed = same(NOW + days(VALID_DAYS - RENEW_DAYS + 1), &["localhost"]);
+        assert!(renewed.is_new);
+        assert_eq!(renewed.fingerprint, one.fingerprint, "the authority stays");
+        assert!(same(NOW, &["localhost", "192.168.1.7"]).is_new);
+        assert!(!same(NOW, &["192.168.1.7"]).is_new, "a name less is no reason");
+        assert!(same(NOW, &["192.168.1.8"]).is_new);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn keys_are_their_owner_s_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let made = lan_certificate(&folder.path().join("tls"), names(&["localhost"]), NOW).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&made.key), 0o600);
+        assert_eq!(mode(&folder.path().join("tls/ca.key")), 0o600);
+        assert_eq!(mode(&folder.path().join("tls")), 0o700);
+        assert_eq!(mode(&made.authority), 0o644);
+    }
+
+    #[test]
+    fn what_somebody_changed_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap();
+        fs::write(&made.key, "nonsense").unwrap();
+        assert!(lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap().is_new, "the key is not its key");
+        let other = tempfile::tempdir().unwrap();
+        lan_certificate(other.path(), names(&["localhost"]), NOW).unwrap();
+        fs::copy(other.path().join("ca.key"), folder.path().join("ca.key")).unwrap();
+        let error = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap_err();
+        assert!(error.to_string().contains("ca.crt"), "{error}");
+        fs::write(folder.path().join("ca.key"), "nonsense").unwrap();
+        let error = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap_err();
+        assert!(error.to_string().contains("ca.key"), "{error}");
+        fs::remove_file(folder.path().join("ca.key")).unwrap();
+        assert!(lan_certificate(folder.path(), names(&["localhost"]), NOW).is_err(), "half an authority is none");
+    }
+
+    #[test]
+    fn the_page_names_the_authority_and_every_device() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = lan_certificate(folder.path(), names(&["laptop.local"]), NOW).unwrap();
+        let page = made.trust_page("/trust/ca.crt");
+        for part in
+            ["Android", "iPhone", "macOS", "Windows", "Linux", "Firefox", "href=\"/trust/ca.crt\"", "laptop.local"]
+        {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(page.contains(&made.fingerprint));
+        assert!(fs::read_to_string(&made.page).unwrap().contains("href=\"ca.crt\""));
+    }
+}
