@@ -1,6 +1,6 @@
 //! The gate: every check in the order of how fast it fails, then one line that counts the tests.
 
-use crate::{setup, shell, tidy};
+use crate::{fuzz, setup, shell, tidy};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -15,6 +15,7 @@ pub(crate) fn run() -> Result<()> {
     let mut counts = Counts::default();
     let rust_passes = rust_tests(&mut counts)?;
     docs()?;
+    fuzz::smoke()?;
     shell::run("npm --prefix browser run --silent types")?;
     let browser_passes = browser_tests(&mut counts)?;
     println!("\n{} passed, {} failed", counts.passed, counts.failed);

@@ -1,8 +1,10 @@
 //! Tasks of this repository: the gate (`ci`), the structure checks (`tidy`), the packages both need (`setup`), and
-//! the measurements (`bench`).
+//! the measurements (`bench`, on Linux).
 
+#[cfg(target_os = "linux")]
 mod bench;
 mod ci;
+mod fuzz;
 mod setup;
 mod shell;
 mod tidy;
@@ -27,6 +29,8 @@ fn run() -> Result<()> {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::run(),
         Some("setup") => setup::run(),
+        Some("fuzz") => fuzz::run(&args[1..]),
+        #[cfg(target_os = "linux")]
         Some("bench") => bench::run(&args[1..]),
         _ => bail!("{USAGE}"),
     }
@@ -37,4 +41,5 @@ usage: cargo xtask <task>
   ci      everything a change must pass: fmt, clippy, tests, docs, tidy, licences, the page in a browser
   tidy    the structure checks alone
   setup   installs what ci needs (Debian packages, npm packages, cargo-deny)
-  bench   measures the engine beside nginx, and what `weaprous up` costs; see bench/README.md";
+  fuzz    every reader of foreign bytes against random ones; see fuzz/src/lib.rs
+  bench   measures: http, attack, proxy, up; see bench/README.md";

@@ -5,8 +5,14 @@ use crate::shell;
 use anyhow::{Result, bail};
 
 /// Program looked for → Debian package that has it.
-const DEBIAN: [(&str, &str); 5] =
-    [("cc", "build-essential"), ("chromium", "chromium"), ("node", "nodejs"), ("npm", "npm"), ("git", "git")];
+const DEBIAN: [(&str, &str); 6] = [
+    ("cc", "build-essential"),
+    ("c++", "build-essential"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("git", "git"),
+];
 
 /// Where cargo installs tools of the gate: inside the target folder, so that nothing outside the clone changes.
 const TOOLS: &str = "target/tools";

@@ -1,0 +1,39 @@
+//! What the benchmark measures of the framework: text, JSON there and back, files. `bench ADDRESS FOLDER`
+
+use engine::{Server, Settings};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use weaprous::{Files, prelude::*};
+
+#[derive(Serialize, Deserialize)]
+struct Echo {
+    message: String,
+    n: u64,
+}
+
+async fn hello() -> &'static str {
+    "Hello, World!"
+}
+
+async fn echo(Json(echo): Json<Echo>) -> Json<Echo> {
+    Json(echo)
+}
+
+async fn file(Path(path): Path<String>, State(files): State<Files>, request: Request) -> Response {
+    files.serve(&path, &request).await
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let addr = args.next().ok_or("usage: bench ADDRESS FOLDER")?.parse()?;
+    let folder = args.next().ok_or("usage: bench ADDRESS FOLDER")?;
+    let app = App::new()
+        .state(Arc::new(Files::dir(folder)?))
+        .route("/", [GET], hello)
+        .route("/echo", [POST], echo)
+        .route("/files/{path..}", [GET], file);
+    let server = Server::new(Settings::default()).listen(addr, app.into_service()?)?;
+    server.run(Stop::new(), Duration::from_secs(1))?;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The measurements: what a request costs beside other servers, beside a bare loop and under attack; what `weaprous up`
+//! costs to start and to keep. Never a test, except for what `--smoke` checks: bench/README.md says what each figure
+//! means.
+
+mod attack;
+mod check;
+mod cost;
+mod count;
+mod crowd;
+mod http;
+mod load;
+mod machine;
+mod memory;
+mod options;
+mod proxy;
+mod servers;
+mod table;
+mod up;
+
+use anyhow::{Context, Result, bail};
+use options::Options;
+use std::fs;
+
+/// Scratch files; ignored by git.
+const OUT: &str = "bench/out";
+
+/// Runs the measurement that is named first.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let Some((what, rest)) = args.split_first() else { bail!("{USAGE}") };
+    let options = Options::parse(rest)?;
+    fs::create_dir_all(OUT).with_context(|| format!("cannot make {OUT}"))?;
+    machine::raise_file_limit()?;
+    match what.as_str() {
+        "http" if options.count => count::run(&options),
+        "http" => http::run(&options),
+        "attack" => attack::run(&options),
+        "proxy" => proxy::run(&options),
+        "up" => up::run(),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+const USAGE: &str = "\
+usage: cargo xtask bench <what> [options]
+  http     a request's cost beside other servers and a bare loop; --count: instructions and system calls instead
+  attack   normal clients beside thousands of slow ones
+  proxy    a relayed request's cost beside other proxies and a bare relay
+  up       what `weaprous up` costs to start and to keep
+options: --rounds N  --seconds S  --connections C  --only ROW,ROW  --peers NAME,NAME  --clients N  --smoke
+see bench/README.md";
