@@ -27,6 +27,8 @@ mod error;
 mod fields;
 mod framing;
 mod head;
+#[cfg(feature = "http")]
+mod interop;
 mod limits;
 mod lines;
 mod method;

@@ -9,10 +9,13 @@ use testkit::cases::read_dir;
 use testkit::corpus::corpus;
 
 /// Longer inputs are cut at some places only.
-const CUT_EVERYWHERE_MAX: usize = 1024;
+const CUT_EVERYWHERE_MAX: usize = 256;
+
+/// Inputs that try the limits are left to the case files.
+const LENGTH_MAX: usize = 8 * 1024;
 
 /// Changed copies made of every input.
-const MUTANTS_PER_INPUT: usize = 8;
+const MUTANTS_PER_INPUT: usize = 4;
 
 /// A request that stands before an input on the connection, and its events.
 const BEFORE: &[u8] = b"GET /before HTTP/1.1\r\nHost: before\r\n\r\n";
@@ -68,7 +71,7 @@ fn inputs() -> Vec<(String, Reader, Vec<u8>)> {
     assert!(inputs.len() > 100, "the case files are there");
     let corpora = corpus().unwrap_or_default();
     inputs.extend(corpora.into_iter().map(|case| (case.name, reader_of(case.role), case.input)));
-    inputs.retain(|(_, _, input)| input.len() <= 8 * CUT_EVERYWHERE_MAX);
+    inputs.retain(|(_, _, input)| input.len() <= LENGTH_MAX);
     inputs
 }
 
