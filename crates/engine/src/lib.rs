@@ -20,6 +20,7 @@ mod buffers;
 mod client;
 mod file;
 mod h2;
+mod interop;
 mod message;
 mod server;
 mod service;
@@ -35,6 +36,7 @@ pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
 };
+pub use interop::InvalidResponse;
 pub use message::{Peer, Request, Response};
 pub use server::{BindError, Connections, RunError, Running, Server, bind};
 pub use service::Service;
