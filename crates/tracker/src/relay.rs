@@ -14,11 +14,11 @@ use engine::Upgraded;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weaprous::Stop;
@@ -33,6 +33,8 @@ const WAITING_MAX: usize = 1024;
 const OPEN_PER_DEVICE_MAX: usize = 64;
 /// Streams open in all: each holds two sockets and two buffers.
 const OPEN_MAX: usize = 4096;
+/// Bytes under way between the workers of the two ends, each way.
+const BRIDGE_BYTES: usize = 16 * 1024;
 /// How long one side's socket is waited for after both have agreed.
 const SWITCH_WAIT: Duration = Duration::from_secs(5);
 
@@ -61,7 +63,7 @@ struct Inner {
 struct Waiting {
     target: DeviceId,
     user: UserName,
-    answer: oneshot::Sender<oneshot::Receiver<Upgraded>>,
+    answer: oneshot::Sender<oneshot::Receiver<Brought>>,
 }
 
 /// A caller's place; given up when dropped.
@@ -69,7 +71,7 @@ pub(crate) struct Place<'a> {
     relays: &'a Relays,
     token: String,
     /// Resolves when the target has come, with what will bring its stream.
-    pub(crate) answer: oneshot::Receiver<oneshot::Receiver<Upgraded>>,
+    pub(crate) answer: oneshot::Receiver<oneshot::Receiver<Brought>>,
 }
 
 impl Relays {
@@ -91,7 +93,7 @@ impl Relays {
         token: &str,
         user: &UserName,
         device: &DeviceId,
-    ) -> Result<oneshot::Sender<Upgraded>, RelayError> {
+    ) -> Result<oneshot::Sender<Brought>, RelayError> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let meant = inner.waiting.get(token).is_some_and(|it| it.user == *user && it.target == *device);
         let waiting = if meant { inner.waiting.remove(token) } else { None };
@@ -148,11 +150,34 @@ impl Drop for OpenStream {
     }
 }
 
+/// A target's stream on its way to the caller, which another worker may look after: the socket itself stays on the
+/// worker that accepted it.
+pub(crate) struct Brought {
+    stream: DuplexStream,
+    /// Dropped when the streams are no longer joined.
+    _joined: oneshot::Sender<()>,
+}
+
+/// Brings a target's stream to its caller, until one of them ends.
+pub(crate) async fn bring(mut target: Upgraded, caller: oneshot::Sender<Brought>) {
+    let (mut near, far) = tokio::io::duplex(BRIDGE_BYTES);
+    let (joined, is_over) = oneshot::channel();
+    if caller.send(Brought { stream: far, _joined: joined }).is_err() {
+        return; // it left meanwhile
+    }
+    // How it ends is seen by the one who joins both.
+    let mut copying = pin!(tokio::io::copy_bidirectional(&mut target, &mut near));
+    tokio::select! {
+        _ = &mut copying => {}
+        _ = is_over => drop(tokio::time::timeout(SWITCH_WAIT, copying).await), // what is under way still arrives
+    }
+}
+
 /// Joins a caller's stream with the one that `brings` will give, until one side ends both ways, nothing has come for
 /// `idle`, or the server stops.
 pub(crate) async fn join(
     caller: Upgraded,
-    brings: oneshot::Receiver<Upgraded>,
+    brings: oneshot::Receiver<Brought>,
     idle: Duration,
     bytes: &Counter,
     stop: Stop,
@@ -160,7 +185,8 @@ pub(crate) async fn join(
     let Ok(Ok(target)) = tokio::time::timeout(SWITCH_WAIT, brings).await else { return };
     let last = Cell::new(Instant::now());
     let mut caller = Metered { stream: caller, bytes, last: &last };
-    let mut target = Metered { stream: target, bytes, last: &last };
+    let Brought { stream, _joined } = target;
+    let mut target = Metered { stream, bytes, last: &last };
     tokio::select! {
         ended = tokio::io::copy_bidirectional(&mut caller, &mut target) => {
             if let Err(error) = ended {

@@ -4,7 +4,7 @@ use super::Answer;
 use crate::caller::Caller;
 use crate::hub::News;
 use crate::limits::Action;
-use crate::relay::{RELAY_PROTOCOL, RelayError, join};
+use crate::relay::{RELAY_PROTOCOL, RelayError, bring, join};
 use crate::tracker::Tracker;
 use crate::trouble::Trouble;
 use base64::Engine as _;
@@ -67,9 +67,7 @@ pub(crate) async fn accept(
     }
     let device = own_device(&tracker, &caller).await?;
     let stream = tracker.relays.accept(&token, &caller.user, &device)?;
-    Ok(request.upgrade(RELAY_PROTOCOL, move |accepted| async move {
-        let _ = stream.send(accepted); // a caller that left meanwhile drops it
-    }))
+    Ok(request.upgrade(RELAY_PROTOCOL, move |accepted| bring(accepted, stream)))
 }
 
 /// The device that registered with this session: the relay is for devices.
