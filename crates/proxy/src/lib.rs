@@ -26,6 +26,7 @@ mod background;
 mod balance;
 pub mod conf;
 mod counters;
+mod folder;
 mod gate;
 mod group;
 mod headers;

@@ -11,6 +11,7 @@ use crate::background;
 use crate::balance::sticky::Sealer;
 use crate::conf::{self, Action, Config, Network, Rules};
 use crate::counters::{Counters, Snapshot, UpstreamSnapshot};
+use crate::folder::Folder;
 use crate::group::{Group, Registry};
 use crate::passwords::Passwords;
 use crate::rate::Limiter;
@@ -84,6 +85,8 @@ pub(crate) struct Place {
     pub(crate) passwords: Option<Passwords>,
     /// Who is asked first.
     pub(crate) asked: Option<Arc<Group>>,
+    /// The folder, if files are the answer and it can be opened.
+    pub(crate) files: Option<Folder>,
 }
 
 impl Shared {
@@ -102,6 +105,10 @@ impl Shared {
             limiter: rules.rate_limit.as_ref().map(Limiter::new),
             passwords: rules.basic_auth.as_ref().map(|auth| Passwords::new(&auth.file)),
             asked: rules.forward_auth.as_ref().and_then(|auth| group(&auth.upstream)),
+            files: match &rules.action {
+                Action::Files(files) => Folder::open(files),
+                _ => None,
+            },
             rules,
         };
         Self {

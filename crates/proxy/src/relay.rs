@@ -1,6 +1,7 @@
 //! One request through the proxy: find the place, pick an upstream, send, stream the answer back.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use engine::{
     Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method, OutgoingRequest,
     Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
 };
+use weaprous::AppService;
 
 use crate::conf::{Action, Pass, Policy, Redirect, Respond, Timeouts};
 use crate::gate::{self, Refused};
@@ -34,11 +36,13 @@ struct Worker {
     shared: Arc<Shared>,
     /// One pool for each set of timeouts that the configuration names.
     clients: RefCell<Vec<(Timeouts, Client)>>,
+    /// This worker's services of folders.
+    folders: RefCell<HashMap<u64, AppService>>,
 }
 
 impl Relay {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(Rc::new(Worker { shared, clients: RefCell::default() }))
+        Self(Rc::new(Worker { shared, clients: RefCell::default(), folders: RefCell::default() }))
     }
 }
 
@@ -117,8 +121,17 @@ impl Worker {
             }
             Action::Redirect(redirect) => Ok(redirected(redirect, onward)?),
             Action::Respond(respond) => Ok(responded(respond)),
-            Action::Files(_) => Err(Page::new(StatusCode::NOT_FOUND, "There is nothing here.").into()),
+            Action::Files(_) => Ok(self.file(place, onward.head, body, peer).await?),
         }
+    }
+
+    async fn file(&self, place: &Place, head: &RequestHead, body: Body, peer: &Rc<Peer>) -> Result<Response, Page> {
+        let Some(folder) = &place.files else {
+            let page = Page::new(StatusCode::INTERNAL_SERVER_ERROR, "The files of this place cannot be read.");
+            return Err(page.hint("The administrator finds the reason in the proxy's log."));
+        };
+        let service = self.folders.borrow_mut().entry(folder.id()).or_insert_with(|| folder.service()).clone();
+        Ok(service.call(Request::new(head.clone(), body, Rc::clone(peer))).await)
     }
 
     async fn forward(

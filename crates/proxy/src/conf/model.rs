@@ -342,8 +342,8 @@ pub struct Respond {
 pub struct FilesAction {
     /// The folder. A relative one is looked for where the proxy was started.
     pub folder: PathBuf,
-    /// How the path is changed before the file is looked for.
-    pub rewrite: Option<Rewrite>,
+    /// The beginning of the path that is taken away before the file is looked for.
+    pub strip_prefix: Option<String>,
 }
 
 /// One `allow` or `deny`.

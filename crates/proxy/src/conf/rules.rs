@@ -498,11 +498,21 @@ fn inline(name: String, servers: Vec<UpstreamServer>, policy: Policy) -> Arc<Ups
 /// What a block comes to after it has inherited; `None` when it says nothing that answers a request.
 pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path: &str, at: usize) -> Option<Rules> {
     let timeouts = draft.timeouts();
-    let rewrite = draft.rewrite.map(|(rewrite, _)| rewrite);
+    let rewrite = draft.rewrite.as_ref().map(|(rewrite, _)| rewrite.clone());
     let action = match draft.action {
         Some(Answerer::Redirect(redirect)) => Action::Redirect(redirect),
         Some(Answerer::Respond(respond)) => Action::Respond(respond),
-        Some(Answerer::Files(folder)) => Action::Files(FilesAction { folder, rewrite }),
+        Some(Answerer::Files(folder)) => {
+            if let Some((rewrite, at)) = &draft.rewrite
+                && !rewrite.replacement.is_empty()
+            {
+                builder.note(
+                    Flaw::new(*at, "`strip_prefix` where there are `files`", "`rewrite`")
+                        .hint("`rewrite` is for backends; a folder can be named as it is"),
+                );
+            }
+            Action::Files(FilesAction { folder, strip_prefix: rewrite.map(|rewrite| rewrite.prefix) })
+        }
         Some(passing @ (Answerer::Named(_) | Answerer::Inline(_))) => {
             let upstream = match passing {
                 Answerer::Inline(servers) => {
