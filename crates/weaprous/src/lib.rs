@@ -42,6 +42,8 @@ mod csrf;
 pub mod extract;
 pub mod files;
 mod handler;
+#[cfg(feature = "tower")]
+pub mod interop;
 mod layer;
 pub mod layers;
 #[cfg(feature = "multipart")]

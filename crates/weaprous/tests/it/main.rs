@@ -5,6 +5,7 @@ mod compressing;
 mod events;
 mod extracting;
 mod files;
+mod interop;
 mod layers;
 mod responding;
 mod routing;
