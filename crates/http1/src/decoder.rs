@@ -158,6 +158,17 @@ impl RequestDecoder {
         step.map_err(|kind| self.fail(kind))
     }
 
+    /// Takes the end of a request that has no content: what [`RequestDecoder::poll_into`] does in that case, without
+    /// asking what else there could be. False where there is content, or no request.
+    #[inline]
+    pub fn take_end(&mut self) -> bool {
+        let is_there = matches!(self.state, State::NoBody);
+        if is_there {
+            self.state = if self.keep_alive { State::Head } else { State::Closed };
+        }
+        is_there
+    }
+
     /// Says that no bytes follow those polled so far. Call it when `poll` has returned `None`.
     ///
     /// # Errors

@@ -41,27 +41,6 @@ impl Verdict {
     /// Of a head whose fields have not been read.
     const NONE: Self =
         Self { host: 0..0, framing: Framing::None, keep_alive: false, expects_continue: false, upgrade: false };
-
-    /// Judges a complete head as a whole.
-    pub(crate) fn new(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
-        let version = line.version;
-        if facts.host.is_none() && version == Version::Http11 {
-            return Err(ErrorKind::HostMissing);
-        }
-        let framing = facts.request_framing(version)?;
-        let host = match facts.host {
-            _ if !line.target.authority.is_empty() => line.target.authority.clone(),
-            Some(span) => span.value_range(),
-            None => 0..0,
-        };
-        Ok(Self {
-            host,
-            framing,
-            keep_alive: facts.keep_alive(version),
-            expects_continue: facts.expects_continue(version)? && !framing.is_empty(),
-            upgrade: facts.upgrade(version),
-        })
-    }
 }
 
 impl RequestHead {
@@ -74,10 +53,22 @@ impl RequestHead {
         &mut self.fields
     }
 
-    /// Judges a head whose fields have been read.
+    /// Judges a head as a whole, whose fields have been read.
+    #[inline]
     pub(crate) fn judge(&mut self, facts: &Facts) -> Result<&Verdict, ErrorKind> {
-        self.verdict = Verdict::new(&self.line, facts)?;
-        Ok(&self.verdict)
+        let Self { line, verdict, .. } = self;
+        let version = line.version;
+        verdict.host = match facts.host {
+            None if version == Version::Http11 => return Err(ErrorKind::HostMissing),
+            _ if !line.target.authority.is_empty() => line.target.authority.clone(),
+            Some(span) => span.value_range(),
+            None => 0..0,
+        };
+        verdict.framing = facts.request_framing(version)?;
+        verdict.keep_alive = facts.keep_alive(version);
+        verdict.expects_continue = facts.expects_continue(version)? && !verdict.framing.is_empty();
+        verdict.upgrade = facts.upgrade(version);
+        Ok(verdict)
     }
 
     /// The method.
