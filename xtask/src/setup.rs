@@ -5,13 +5,14 @@ use crate::shell;
 use anyhow::{Result, bail};
 
 /// Program looked for → Debian package that has it.
-const DEBIAN: [(&str, &str); 6] = [
+const DEBIAN: [(&str, &str); 7] = [
     ("cc", "build-essential"),
     ("c++", "build-essential"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("git", "git"),
+    ("wrk", "wrk"),
 ];
 
 /// Where cargo installs tools of the gate: inside the target folder, so that nothing outside the clone changes.

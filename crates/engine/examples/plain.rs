@@ -1,8 +1,9 @@
 //! What the benchmark measures of the engine alone: thirteen bytes for `GET /`, JSON there and back for `POST /echo`.
 //!
-//! `plain [ADDRESS] [WORKERS]`, by default `127.0.0.1:8090` and one worker per core.
+//! `plain [ADDRESS] [WORKERS] [CERTIFICATE KEY]`, by default `127.0.0.1:8090` and one worker per core; with a
+//! certificate over TLS, HTTP/2 where the client offers it.
 
-use engine::{Method, Request, Response, Server, Settings, StatusCode, Stop};
+use engine::{Method, Request, Response, Server, Settings, StatusCode, Stop, Tls, TlsSettings};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -34,8 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let addr = args.next().as_deref().unwrap_or("127.0.0.1:8090").parse()?;
     let workers = args.next().map(|count| count.parse()).transpose()?;
-    let server = Server::new(Settings { workers, ..Settings::default() }).listen(addr, move || answer)?;
-    println!("http://{}", server.local_addrs()[0]);
+    let server = Server::new(Settings { workers, ..Settings::default() });
+    let server = match (args.next(), args.next()) {
+        (Some(chain), Some(key)) => server.listen_tls(addr, Tls::new(TlsSettings::new(chain, key))?, move || answer)?,
+        _ => server.listen(addr, move || answer)?,
+    };
+    println!("listening on {}", server.local_addrs()[0]);
     server.run(Stop::new(), Duration::from_secs(1))?;
     Ok(())
 }

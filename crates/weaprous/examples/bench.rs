@@ -1,6 +1,8 @@
-//! What the benchmark measures of the framework: text, JSON there and back, files. `bench ADDRESS FOLDER`
+//! What the benchmark measures of the framework: text, JSON there and back, files.
+//!
+//! `bench ADDRESS FOLDER [CERTIFICATE KEY]`; with a certificate over TLS, HTTP/2 where the client offers it.
 
-use engine::{Server, Settings};
+use engine::{Server, Settings, Tls, TlsSettings};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/", [GET], hello)
         .route("/echo", [POST], echo)
         .route("/files/{path..}", [GET], file);
-    let server = Server::new(Settings::default()).listen(addr, app.into_service()?)?;
+    let (server, app) = (Server::new(Settings::default()), app.into_service()?);
+    let server = match (args.next(), args.next()) {
+        (Some(chain), Some(key)) => server.listen_tls(addr, Tls::new(TlsSettings::new(chain, key))?, app)?,
+        _ => server.listen(addr, app)?,
+    };
     server.run(Stop::new(), Duration::from_secs(1))?;
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = [&["taskset", "wrk"], installed.as_slice()].concat();
     machine::require(&programs)?;
     servers::prepare(false)?;
-    servers::build(&kinds, options.smoke)?;
+    servers::build(&kinds, options)?;
     let mut report = format!(
         "\n## Normal clients beside {} slow ones\n\n{} normal connections asking for 13 bytes; {} rounds of {} s each \
          way. A quarter each of the slow ones sends its head by a byte every {} s, sends its body so, asks for much \

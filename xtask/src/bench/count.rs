@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = [&["taskset", "wrk", "perf", "valgrind"], installed.as_slice()].concat();
     machine::require(&programs)?;
     servers::prepare(false)?;
-    servers::build(&kinds, false)?;
+    servers::build(&kinds, options)?;
     let mut report = String::new();
     for row in ROWS.iter().filter(|row| COUNTED.contains(&row.name) && options.wants_row(row.name)) {
         let _ = write!(
@@ -50,7 +50,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "\n## `{}`: per request\n\n| server | user instructions | system calls | which |\n|---|---:|---:|---|\n",
             row.name
         );
-        for kind in http::chosen(options, row.servers) {
+        // haproxy does not start under valgrind.
+        for kind in http::chosen(options, row.servers).into_iter().filter(|kind| *kind != Kind::Haproxy) {
             eprintln!("counting {} of {}", row.name, kind.name());
             let instructions = instructions(kind, row, options)
                 .with_context(|| format!("counting instructions of {}", kind.name()))?;

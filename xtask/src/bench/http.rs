@@ -44,7 +44,8 @@ const JSON_SERVERS: &[Kind] = &[Kind::Bare, Kind::Engine, Kind::App, Kind::May, 
 const CLOSE_SERVERS: &[Kind] =
     &[Kind::Bare, Kind::Engine, Kind::App, Kind::Hyper, Kind::Actix, Kind::Axum, Kind::Nginx, Kind::Haproxy];
 const FILE_SERVERS: &[Kind] = &[Kind::Bare, Kind::App, Kind::Actix, Kind::Axum, Kind::Nginx, Kind::NginxSendfile];
-const TLS_SERVERS: &[Kind] = &[Kind::Hyper, Kind::Actix, Kind::Axum, Kind::Nginx, Kind::Haproxy];
+const TLS_SERVERS: &[Kind] =
+    &[Kind::Engine, Kind::App, Kind::Hyper, Kind::Actix, Kind::Axum, Kind::Nginx, Kind::Haproxy];
 
 pub(crate) const ROWS: [Row; 9] = [
     row("plain", "Plain GET, kept connections", Shape::Get, None, ALL, Kind::Bare),
@@ -82,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.smoke { &["taskset", "wrk"] } else { &["taskset", "wrk", "h2load", "openssl"] };
     machine::require(&[generators, &installed].concat())?;
     servers::prepare(!options.smoke)?;
-    servers::build(&kinds, options.smoke)?;
+    servers::build(&kinds, options)?;
     let mut report = String::new();
     for row in ROWS.iter().filter(|row| options.wants_row(row.name)) {
         if !options.smoke || SMOKE.contains(&row.name) {

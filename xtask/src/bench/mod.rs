@@ -40,11 +40,20 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
 }
 
+/// The short runs that belong to the gate: right answers under load, and normal clients unharmed by slow ones.
+pub(crate) fn smoke() -> Result<()> {
+    for what in ["http", "attack"] {
+        println!("\n==> bench {what} --smoke");
+        run(&[what.to_owned(), "--smoke".to_owned()])?;
+    }
+    Ok(())
+}
+
 const USAGE: &str = "\
 usage: cargo xtask bench <what> [options]
   http     a request's cost beside other servers and a bare loop; --count: instructions and system calls instead
   attack   normal clients beside thousands of slow ones
   proxy    a relayed request's cost beside other proxies and a bare relay
   up       what `weaprous up` costs to start and to keep
-options: --rounds N  --seconds S  --connections C  --only ROW,ROW  --peers NAME,NAME  --clients N  --smoke
+options: --rounds N  --seconds S  --connections C  --only ROW,ROW  --peers NAME,NAME  --clients N  --smoke  --built
 see bench/README.md";

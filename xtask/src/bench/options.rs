@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) smoke: bool,
     /// Instructions and system calls instead of time.
     pub(crate) count: bool,
+    /// Measure what is built already, whatever the sources say.
+    pub(crate) built: bool,
 }
 
 impl Options {
@@ -34,6 +36,7 @@ impl Options {
             clients: if smoke { 300 } else { 10_000 },
             smoke,
             count: false,
+            built: false,
         };
         let mut args = args.iter();
         while let Some(name) = args.next() {
@@ -41,6 +44,10 @@ impl Options {
                 "--smoke" => continue,
                 "--count" => {
                     options.count = true;
+                    continue;
+                }
+                "--built" => {
+                    options.built = true;
                     continue;
                 }
                 _ => {}

@@ -102,7 +102,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = [&["taskset", "wrk", "openssl"], installed.as_slice()].concat();
     machine::require(&programs)?;
     servers::prepare(true)?;
-    build(&kinds)?;
+    if !options.built {
+        build(&kinds)?;
+    }
     let mut report = String::new();
     for row in ROWS.iter().filter(|row| options.wants_row(row.name)) {
         report += &measure(row, &kinds, options)?;

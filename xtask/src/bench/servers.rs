@@ -1,6 +1,7 @@
 //! The servers that are measured: how each is built and started, bound to its core, all answering the same.
 
 use super::machine::{self, SERVER_CORE, pinned, target};
+use super::options::Options;
 use super::{OUT, check};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
@@ -115,7 +116,11 @@ impl Drop for Server {
 }
 
 /// Builds what the servers need: ours in the profile that ships, the others only if they are asked for.
-pub(crate) fn build(kinds: &[Kind], smoke: bool) -> Result<()> {
+pub(crate) fn build(kinds: &[Kind], options: &Options) -> Result<()> {
+    let smoke = options.smoke;
+    if options.built {
+        return Ok(());
+    }
     let release = if smoke { "" } else { " --release" };
     if kinds.iter().any(|kind| matches!(kind, Kind::Engine | Kind::App)) {
         shell::run(&format!("cargo build{release} --quiet -p engine -p weaprous --example plain --example bench"))?;
