@@ -14,6 +14,8 @@ pub(crate) fn run() -> Result<()> {
     shell::run("cargo clippy --workspace --all-targets --quiet -- -D warnings")?;
     let mut counts = Counts::default();
     let rust_passes = rust_tests(&mut counts)?;
+    #[cfg(target_os = "linux")]
+    crate::bench::smoke()?;
     docs()?;
     fuzz::smoke()?;
     shell::run("npm --prefix browser run --silent types")?;
