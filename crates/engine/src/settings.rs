@@ -64,8 +64,10 @@ pub struct Settings {
     /// Connections open at a time on one worker: beyond it 503.
     pub connections_per_worker_max: usize,
     /// Connections open at a time from one IPv4 address or IPv6 /64 network, on all workers together: beyond it 503.
-    /// Loopback is exempt: whoever is there is a proxy or a measurement, and shares the machine anyway.
     pub connections_per_address_max: usize,
+    /// Whether that holds for loopback addresses too. By default it does not: whoever is there is a proxy or a
+    /// measurement, and shares the machine anyway.
+    pub counts_loopback: bool,
     /// Silence allowed in an answer whose length is not known, to a client that has closed its sending side. Such
     /// clients are answered, but one that closed both sides looks the same as long as nothing is sent.
     pub half_closed_timeout: Duration,
@@ -93,6 +95,7 @@ impl Default for Settings {
             requests_per_connection_max: REQUESTS_PER_CONNECTION_MAX,
             connections_per_worker_max: CONNECTIONS_PER_WORKER_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            counts_loopback: false,
             half_closed_timeout: HALF_CLOSED_TIMEOUT,
             idle_grace: Duration::ZERO,
             http2_streams_max: HTTP2_STREAMS_MAX,

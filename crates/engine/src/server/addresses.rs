@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub(super) struct Addresses {
     max: usize,
+    counts_loopback: bool,
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -23,14 +24,14 @@ pub(super) struct Counted {
 pub(super) struct TooMany;
 
 impl Addresses {
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, counts: Mutex::default() })
+    pub(super) fn new(max: usize, counts_loopback: bool) -> Arc<Self> {
+        Arc::new(Self { max, counts_loopback, counts: Mutex::default() })
     }
 
     /// Counts a connection; `None` for one that is exempt.
     pub(super) fn count(self: &Arc<Self>, addr: SocketAddr) -> Result<Option<Box<Counted>>, TooMany> {
         let network = network_of(addr.ip());
-        if network.is_loopback() || self.max == usize::MAX {
+        if network.is_loopback() && !self.counts_loopback || self.max == usize::MAX {
             return Ok(None);
         }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_connections_and_no_more() {
-        let addresses = Addresses::new(2);
+        let addresses = Addresses::new(2, false);
         let first = addresses.count(addr("192.0.2.1")).unwrap();
         let second = addresses.count(addr("::ffff:192.0.2.1")).unwrap();
         assert!(first.is_some() && second.is_some());
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
-        let addresses = Addresses::new(1);
+        let addresses = Addresses::new(1, false);
         let kept = addresses.count(addr("2001:db8:0:1::1")).unwrap();
         addresses.count(addr("2001:db8:0:1:ffff::2")).unwrap_err();
         addresses.count(addr("2001:db8:0:2::1")).unwrap();
@@ -99,11 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_exempt() {
-        let addresses = Addresses::new(0);
+    fn loopback_is_exempt_unless_it_is_not() {
+        let addresses = Addresses::new(0, false);
         for exempt in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert!(addresses.count(addr(exempt)).unwrap().is_none(), "{exempt}");
         }
         addresses.count(addr("192.0.2.1")).unwrap_err();
+        Addresses::new(0, true).count(addr("::1")).unwrap_err();
     }
 }

@@ -3,7 +3,7 @@
 
 use super::clock::{Millis, Pace, Timer};
 use super::incoming::{self, BodyState};
-use super::reactor::{HUNG_UP, Idle, Readiness};
+use super::reactor::{HUNG_UP, Idle, READ_CLOSED, READABLE, Readiness};
 use super::worker::Worker;
 use crate::Peer;
 use crate::file::FileBody;
@@ -210,7 +210,14 @@ impl Conn {
         }
         Poll::Ready(match waiting {
             _ if !is_idle => Next::TooSlow,
-            Waiting::ForFirstByte { until } if *until > self.worker.now() => Next::Rest(*until),
+            Waiting::ForFirstByte { until } if *until > self.worker.now() => {
+                if self.readiness.as_ref().is_none_or(|readiness| readiness.is(READABLE | READ_CLOSED)) {
+                    // Something is here; it was only not our turn to read it.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::Rest(*until)
+            }
             _ => Next::Nothing,
         })
     }
@@ -332,9 +339,6 @@ impl Conn {
         if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
             return Poll::Ready(());
         }
-        if self.wire.borrow().is_eof && self.readiness.as_ref().is_some_and(|readiness| readiness.is(HUNG_UP)) {
-            return Poll::Ready(());
-        }
         while !self.body.is_open() {
             {
                 let wire = self.wire.borrow();
@@ -350,6 +354,15 @@ impl Conn {
                     break;
                 }
             }
+        }
+        if self.wire.borrow().is_eof
+            && !self.body.is_open()
+            && let Some(readiness) = &self.readiness
+        {
+            if readiness.is(HUNG_UP) {
+                return Poll::Ready(());
+            }
+            readiness.wait_read(cx); // nothing more can be read, but a reset can still come
         }
         Poll::Pending
     }

@@ -8,7 +8,7 @@ use super::exchange::{
     Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, refused_method, resume,
     write_head_to,
 };
-use super::reactor::{Held, Idle, Key};
+use super::reactor::{Held, Idle, Key, READ_CLOSED, READABLE};
 use super::sys::{self, More};
 use super::worker::Worker;
 use super::{Socket, Welcome};
@@ -222,19 +222,22 @@ where
                         return Served::Idle(idle);
                     }
                 }
-                Flow::Escalate(start) => return self.escalate(desk, worker, key, idle, start, !is_drained),
+                Flow::Escalate(start) => {
+                    let known = if is_ending { READABLE | READ_CLOSED } else { READABLE };
+                    return self.escalate(desk, worker, key, idle, start, if is_drained { 0 } else { known });
+                }
                 Flow::Done | Flow::Broken => {
                     desk.clear(worker);
                     return Served::Closed;
                 }
             }
         }
-        self.escalate(desk, worker, key, idle, Start::Read, true)
+        self.escalate(desk, worker, key, idle, Start::Read, READABLE | READ_CLOSED)
     }
 
     fn turn_away(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle) {
         let start = Start::Refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again later");
-        self.escalate(desk, worker, None, idle, start, true);
+        self.escalate(desk, worker, None, idle, start, READABLE);
     }
 }
 
@@ -317,7 +320,7 @@ where
         })
     }
 
-    /// Hands the connection to a task, with what is on the desk.
+    /// Hands the connection to a task, with what is on the desk; `bits` is what is known of reading.
     fn escalate(
         &self,
         desk: &mut Desk,
@@ -325,11 +328,11 @@ where
         key: Option<Key>,
         idle: Idle,
         start: Start<Answer>,
-        is_readable: bool,
+        bits: u8,
     ) -> Served {
         let is_first = idle.requests_left == worker.settings.requests_per_connection_max;
         let (requests_left, peer) = (idle.requests_left, desk.peer(worker, &idle));
-        let Some(socket) = hold(worker, key, idle, is_readable) else {
+        let Some(socket) = hold(worker, key, idle, bits) else {
             desk.clear(worker);
             return Served::Closed;
         };
@@ -357,7 +360,7 @@ where
 impl<W: Welcome> Site for Raw<W> {
     fn serve(&self, _: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, idle: Idle, _: bool) -> Served {
         let peer = Peer::new(idle.addr, idle.local_addr, worker.stop.clone());
-        let Some(socket) = hold(worker, key, idle, true) else { return Served::Closed };
+        let Some(socket) = hold(worker, key, idle, READABLE) else { return Served::Closed };
         tokio::task::spawn_local(self.0.welcome(worker, socket, peer));
         Served::Held
     }
@@ -368,12 +371,12 @@ impl<W: Welcome> Site for Raw<W> {
 }
 
 /// Makes a socket for a task of a connection.
-fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, is_readable: bool) -> Option<Socket> {
+fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, bits: u8) -> Option<Socket> {
     let key = match key {
         Some(key) => key,
         None => worker.reactor.add_connection(&idle.fd).ok()?,
     };
-    let held = Held::new(&worker.reactor, key, is_readable, idle.tells_writable);
+    let held = Held::new(&worker.reactor, key, bits, idle.tells_writable);
     Some(Socket::new(idle.fd, held, idle.counted, idle.site))
 }
 

@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn accepted_sockets_send_small_packets_at_once() {
+        let sockets = bind(any_port(), 1).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(sockets[0].local_addr().unwrap()).unwrap();
+        let (accepted, _) = sockets[0].accept().unwrap();
+        assert!(accepted.nodelay().unwrap(), "the option is inherited: no call is needed for each connection");
+    }
+
+    #[test]
     fn a_port_in_use_is_refused_although_it_could_be_shared() {
         let sockets = bind(any_port(), 2).unwrap();
         let addr = sockets[0].local_addr().unwrap();

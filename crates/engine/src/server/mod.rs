@@ -211,7 +211,7 @@ impl Server {
     /// A thread or event loop could not be made; those that were are stopped again.
     pub fn start(self, stop: Stop, grace: Duration) -> Result<Running, RunError> {
         let settings = Arc::new(self.settings);
-        let addresses = Addresses::new(settings.connections_per_address_max);
+        let addresses = Addresses::new(settings.connections_per_address_max, settings.counts_loopback);
         let (ended, alive) = mpsc::channel(1);
         let (local_addrs, threads, orders) = (self.local_addrs, Vec::new(), Vec::new());
         let mut running = Running { local_addrs, stop, orders, threads, alive };

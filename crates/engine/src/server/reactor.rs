@@ -275,10 +275,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Takes the place over for a task, which has read all there was unless `is_readable`.
-    pub(super) fn new(reactor: &Rc<Reactor>, key: Key, is_readable: bool, tells_writable: bool) -> Self {
+    /// Takes the place over for a task; `bits` is what is known of reading.
+    pub(super) fn new(reactor: &Rc<Reactor>, key: Key, bits: u8, tells_writable: bool) -> Self {
         let readiness = Rc::new(Readiness::default());
-        readiness.bits.set(if is_readable { READABLE | WRITABLE } else { WRITABLE });
+        readiness.bits.set(bits | WRITABLE);
         reactor.put(key, Occupant::Held(readiness.clone()));
         let (tells_writable, is_kept) = (Cell::new(tells_writable), Cell::new(false));
         Self { reactor: reactor.clone(), key, readiness, tells_writable, is_kept }

@@ -8,11 +8,14 @@ mod connections;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod exhaustion;
+mod fast;
+mod files;
 mod h2;
 mod h2_abuse;
 mod limits;
 mod listeners;
 mod stopping;
+mod stress;
 mod support;
 mod tls;
 mod tls_support;

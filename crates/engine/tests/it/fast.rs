@@ -1,0 +1,321 @@
+//! What is answered at once and what goes on in a task look the same from outside.
+
+use crate::support::{block_on, connect, get, serve, serve_lengths, serve_targets, settings, target_of};
+use engine::{Body, Request, Response, Running, Server, Settings, StatusCode, Stop};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use testkit::RawClient;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Answers `/now…` at once, and everything else after others had their turn.
+async fn sooner_or_later(request: Request) -> Response {
+    if !request.head.path().starts_with("/now") {
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    target_of(&request)
+}
+
+fn serve_both(settings: Settings) -> Running {
+    serve(settings, || sooner_or_later)
+}
+
+#[test]
+fn answers_keep_their_order_however_long_each_takes() {
+    let server = serve_both(settings());
+    let mut client = connect(&server);
+    let targets: Vec<_> = (0..60).map(|number| format!("/{}/{number}", ["now", "later"][number % 3 / 2])).collect();
+    client.send(targets.iter().map(|target| get(target)).collect::<String>());
+    for target in targets {
+        assert_eq!(client.read_response().text(), format!("GET {target}"));
+    }
+}
+
+#[test]
+fn a_request_and_the_end_may_come_together() {
+    let server = serve_both(settings());
+    for number in 0..200 {
+        let target = ["/now", "/later"][number % 2];
+        let mut client = connect(&server);
+        if number % 3 == 0 {
+            client.send(get("/now/first"));
+            client.read_response();
+        }
+        client.send(get(target) + &get("/now/last"));
+        client.half_close();
+        assert_eq!(client.read_response().text(), format!("GET {target}"));
+        assert_eq!(client.read_response().text(), "GET /now/last");
+        client.expect_close();
+    }
+}
+
+#[test]
+fn a_connection_that_has_rested_goes_on() {
+    let server = serve_both(settings());
+    let mut client = connect(&server);
+    for target in ["/later/1", "/now/2", "/later/3"] {
+        client.send(get(target));
+        assert_eq!(client.read_response().text(), format!("GET {target}"));
+        client.expect_silence(Duration::from_millis(1200)); // long enough for its task to end
+    }
+}
+
+#[test]
+fn a_connection_that_rests_is_closed_in_time() {
+    let patience = Duration::from_millis(1500);
+    let server = serve_both(Settings { keep_alive_timeout: patience, ..settings() });
+    let mut client = connect(&server);
+    client.send(get("/later"));
+    client.read_response();
+    let started = Instant::now();
+    client.expect_close();
+    assert!(started.elapsed() > patience / 2, "closed after {:?}", started.elapsed());
+}
+
+#[test]
+fn requests_are_counted_on_both_ways() {
+    let server = serve_both(Settings { requests_per_connection_max: 4, ..settings() });
+    let mut client = connect(&server);
+    for target in ["/now", "/later", "/now"] {
+        client.send(get(target));
+        assert_eq!(client.read_response().field("connection"), None, "{target}");
+    }
+    client.send(get("/now"));
+    assert_eq!(client.read_response().field("connection"), Some("close"));
+    client.expect_close();
+}
+
+#[test]
+fn a_request_kept_by_its_service_stays_what_it_was() {
+    // The worker's buffer and description of the connection are used again: not while somebody holds on to them.
+    let (sender, kept) = mpsc::channel();
+    let server = serve(settings(), move || {
+        let sender = sender.clone();
+        move |request: Request| {
+            let answer = target_of(&request);
+            let sender = sender.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                sender.send((request.head.target().to_owned(), request.peer_addr())).unwrap();
+            });
+            std::future::ready(answer)
+        }
+    });
+    let mut clients: Vec<RawClient> = (0..20).map(|_| connect(&server)).collect();
+    let mut expected = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let target = format!("/{number}/{}", "x".repeat(number * 100));
+        client.send(get(&target));
+        client.read_response();
+        expected.push((target, client.stream().local_addr().unwrap()));
+    }
+    let mut seen: Vec<_> = (0..expected.len()).map(|_| kept.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_flood_starves_neither_others_nor_timers() {
+    let server = serve_both(settings());
+    let is_over = AtomicBool::new(false);
+    let addr = server.local_addrs()[0];
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (mut reading, is_over) = (std::net::TcpStream::connect(addr).unwrap(), &is_over);
+            let mut writing = reading.try_clone().unwrap();
+            let flood = get("/now").repeat(400);
+            scope.spawn(move || while std::io::Write::write_all(&mut writing, flood.as_bytes()).is_ok() {});
+            scope.spawn(move || {
+                let mut buffer = vec![0; 64 * 1024];
+                while !is_over.load(Ordering::Relaxed) && std::io::Read::read(&mut reading, &mut buffer).unwrap() > 0 {}
+                reading.shutdown(std::net::Shutdown::Both).unwrap();
+            });
+        }
+        let mut client = connect(&server);
+        let started = Instant::now();
+        for _ in 0..20 {
+            client.send(get("/later"));
+            client.read_response();
+        }
+        let took = started.elapsed();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(took < Duration::from_secs(8), "20 requests took {took:?}");
+    });
+}
+
+#[test]
+fn many_connections_come_and_go() {
+    let server = Server::new(settings());
+    let connections = server.connections();
+    let server =
+        server.listen("127.0.0.1:0".parse().unwrap(), || sooner_or_later).unwrap().start(Stop::new(), SHORT).unwrap();
+    for round in 0..3 {
+        let mut clients: Vec<RawClient> = (0..300).map(|_| connect(&server)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(get(["/now", "/later"][number % 2]));
+        }
+        for client in &mut clients {
+            assert_eq!(client.read_response().status, 200, "round {round}");
+        }
+        assert_eq!(connections.open(), 300, "round {round}");
+        clients.truncate(7);
+        for client in &mut clients {
+            client.send(get("/now"));
+            assert_eq!(client.read_response().status, 200, "in a place between free ones, round {round}");
+        }
+        drop(clients);
+        // The last ones are noticed as soon as the server has looked: ask until it has.
+        let gone = (0..1000).any(|_| {
+            let mut client = connect(&server);
+            client.send(get("/now"));
+            client.read_response();
+            connections.open() <= 1
+        });
+        assert!(gone, "{} are still counted", connections.open());
+    }
+}
+
+#[test]
+fn connections_of_one_address_are_counted_on_all_workers() {
+    let limited = Settings { workers: Some(2), connections_per_address_max: 3, counts_loopback: true, ..settings() };
+    let server = serve_both(limited);
+    let mut clients: Vec<RawClient> = (0..3).map(|_| connect(&server)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(get(["/now", "/later"][number % 2]));
+        assert_eq!(client.read_response().status, 200);
+    }
+    let mut refused = connect(&server);
+    assert_eq!(refused.read_response().status, 503);
+    refused.expect_close();
+    clients.pop();
+    let admitted = (0..500).any(|_| {
+        let mut client = connect(&server);
+        let _ = client.try_send(get("/now"));
+        client.read_response().status == 200
+    });
+    assert!(admitted, "the place of a closed connection is free again");
+}
+
+#[test]
+fn a_server_starts_inside_a_runtime() {
+    block_on(async {
+        let server = Server::new(Settings { workers: Some(2), ..settings() })
+            .listen("127.0.0.1:0".parse().unwrap(), || sooner_or_later)
+            .unwrap();
+        let mut running = server.start(Stop::new(), SHORT).unwrap();
+        running.stop();
+        running.finished().await;
+    });
+}
+
+/// Answers with a stream that says nothing; tells when nobody wants it any more.
+fn serve_silence(settings: Settings) -> (Running, mpsc::Receiver<()>) {
+    let (sender, gone) = mpsc::channel();
+    let server = serve(settings, move || {
+        let gone = sender.clone();
+        move |_: Request| {
+            let (sender, body) = Body::channel();
+            let gone = gone.clone();
+            tokio::task::spawn_local(async move {
+                sender.closed().await;
+                gone.send(()).unwrap();
+            });
+            std::future::ready(Response::new(StatusCode::OK).with_body(body))
+        }
+    });
+    (server, gone)
+}
+
+#[test]
+fn a_listener_of_events_that_leaves_silently_is_noticed() {
+    let (server, gone) = serve_silence(Settings { half_closed_timeout: SHORT, ..settings() });
+    let mut client = connect(&server);
+    client.send(get("/events"));
+    client.read_until(b"\r\n\r\n");
+    gone.recv_timeout(2 * SHORT).expect_err("it is still there");
+    drop(client);
+    gone.recv_timeout(Duration::from_secs(10)).expect("it is noticed although nothing is written");
+}
+
+#[test]
+fn a_reset_is_noticed_at_once() {
+    let (server, gone) = serve_silence(settings());
+    let mut client = connect(&server);
+    client.send(get("/events"));
+    client.read_until(b"\r\n\r\n");
+    client.half_close();
+    client.expect_silence(SHORT);
+    socket2::SockRef::from(client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    gone.recv_timeout(Duration::from_secs(5)).expect("long before any deadline");
+}
+
+#[test]
+fn content_that_waits_for_its_reader_is_not_too_slow() {
+    let (sender, begun) = mpsc::channel();
+    let impatient = Settings {
+        rate_min: 1_000_000,
+        rate_grace: SHORT,
+        linger_timeout: SHORT, // the shortest time sets how often the clock is advanced
+        body_bytes_max: u64::MAX,
+        ..settings()
+    };
+    let server = serve(impatient, move || {
+        let begun = sender.clone();
+        move |mut request: Request| {
+            let begun = begun.clone();
+            async move {
+                // What comes is waited for, but then the upstream stalls for longer than a client may.
+                poll_fn(|cx| Poll::Ready(assert!(request.body.poll_chunk(cx).is_pending()))).await;
+                begun.send(()).unwrap();
+                tokio::time::sleep(5 * SHORT).await;
+                match request.body.collect(u64::MAX).await {
+                    Ok(bytes) => Response::text(StatusCode::OK, bytes.len().to_string()),
+                    Err(error) => Response::text(error.status(), error.to_string()),
+                }
+            }
+        }
+    });
+    let mut client = connect(&server);
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n");
+    begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    client.send("0123456789");
+    let response = client.read_response();
+    assert_eq!((response.status, response.text()), (200, "10"));
+}
+
+#[test]
+fn small_content_is_there_at_once() {
+    let server = serve_lengths(settings());
+    let mut client = connect(&server);
+    let post = |body: &str| format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    client.send(post("abc") + &post("") + &post(&"x".repeat(20_000)) + &get("/") + &post("z"));
+    for length in ["3", "0", "20000", "0", "1"] {
+        assert_eq!(client.read_response().text(), length);
+    }
+}
+
+#[test]
+fn a_malformed_request_leaves_no_trace_for_the_next_connection() {
+    let server = serve_targets(settings());
+    for bytes in [
+        "GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        "\r\n",
+        "GET / HT",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    ] {
+        let mut bad = connect(&server);
+        bad.send(bytes);
+        let mut good = connect(&server);
+        good.send(get("/good"));
+        assert_eq!(good.read_response().text(), "GET /good", "{bytes:?}");
+        drop(bad);
+        good.send("\r\n".to_owned() + &get("/again"));
+        assert_eq!(good.read_response().text(), "GET /again", "{bytes:?}");
+    }
+}
