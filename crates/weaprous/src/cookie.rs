@@ -194,6 +194,14 @@ impl SetCookie {
 
 /// The cookies of a request. As an extractor it never fails.
 ///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/", [GET], async |cookies: Cookies| cookies.get("theme").unwrap_or("light").to_owned());
+/// assert_eq!(Client::new(app).get("/").cookie("theme", "dark").send().text(), "dark");
+/// ```
+///
 /// Of several cookies of one name the first counts: user agents send the most specific path first
 /// (RFC 6265 §5.4).
 #[derive(Debug, Clone, Default)]

@@ -13,10 +13,45 @@ pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 /// An async function of up to eight extractors. All but the last leave the content alone; the last may read it.
 ///
 /// An extractor that fails answers in the handler's stead. `Args` only tells the shapes of functions apart.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// async fn show(Path(id): Path<u64>, text: String) -> Result<String, Problem> {
+///     if text.is_empty() { Err(Problem::bad_request("say something")) } else { Ok(format!("{id}: {text}")) }
+/// }
+/// App::new().route("/{id}", [POST], show);
+/// ```
+///
+/// The usual mistakes do not compile, and the compiler says why. Content must come last:
+///
+/// ```compile_fail,E0277
+/// use weaprous::prelude::*;
+/// async fn show(text: String, Path(id): Path<u64>) {}
+/// App::new().route("/{id}", [POST], show);
+/// ```
+///
+/// The function must be `async`:
+///
+/// ```compile_fail
+/// use weaprous::prelude::*;
+/// App::new().route("/", [GET], || "text");
+/// ```
+///
+/// Arguments are extractors, the result is a response:
+///
+/// ```compile_fail,E0277
+/// use weaprous::prelude::*;
+/// App::new().route("/{id}", [GET], async |id: u64| "text");
+/// ```
+///
+/// ```compile_fail,E0277
+/// use weaprous::prelude::*;
+/// App::new().route("/", [GET], async || 7_u64);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this is not a handler",
     note = "a handler is an `async fn` of up to eight extractors, where only the last one may read the content \
-            (`Json`, `Form`, `Bytes`, `String`, `Request`), and whose result implements `IntoResponse`"
+            (`Json`, `Form`, `Bytes`, `String`, `Multipart`, `Request`), and whose result implements `IntoResponse`"
 )]
 pub trait Handler<Args>: Send + Sync + 'static {
     /// Extracts, runs, responds.

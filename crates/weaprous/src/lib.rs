@@ -33,6 +33,8 @@
 //! # Ok(()) }
 //! ```
 
+#![deny(missing_docs)]
+
 mod accept;
 mod app;
 #[cfg(feature = "compression")]

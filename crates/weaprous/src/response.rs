@@ -1,4 +1,24 @@
 //! What a handler may return, and how it becomes a response.
+//!
+//! Text, bytes, [`Json`], [`Html`], [`Redirect`], [`Problem`], a status, a whole [`Response`], a `Result` of two of
+//! them, and a tuple of parts (a status, cookies, fields) with one of them last:
+//!
+//! ```
+//! use weaprous::prelude::*;
+//! use weaprous::testing::Client;
+//!
+//! async fn create(Json(title): Json<String>) -> Result<impl IntoResponse, Problem> {
+//!     if title.is_empty() {
+//!         return Err(Problem::unprocessable("give it a title"));
+//!     }
+//!     Ok((StatusCode::CREATED, [("location", "/tasks/7")], Json(title)))
+//! }
+//!
+//! let client = Client::new(App::new().route("/tasks", [POST], create));
+//! let created = client.post("/tasks").json("buy bread").send();
+//! assert_eq!((created.status().as_u16(), created.field("location")), (201, Some("/tasks/7")));
+//! assert_eq!(client.post("/tasks").json("").send().status().as_u16(), 422);
+//! ```
 
 use crate::cookie::SetCookie;
 use crate::percent;
@@ -8,6 +28,32 @@ use engine::{InvalidField, Response, StatusCode};
 use serde::Serialize;
 
 /// Turns a handler's result into a response.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// enum Answer {
+///     Number(u64),
+///     Unknown,
+/// }
+///
+/// impl IntoResponse for Answer {
+///     fn into_response(self) -> Response {
+///         match self {
+///             Self::Number(number) => number.to_string().into_response(),
+///             Self::Unknown => Problem::not_found("nobody knows").into_response(),
+///         }
+///     }
+/// }
+///
+/// let app = App::new()
+///     .route("/7", [GET], async || Answer::Number(7))
+///     .route("/x", [GET], async || Answer::Unknown);
+/// let client = Client::new(app);
+/// assert_eq!(client.get("/7").send().text(), "7");
+/// assert_eq!(client.get("/x").send().status(), StatusCode::NOT_FOUND);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a response",
     note = "return text, `Json`, `Html`, `Redirect`, `StatusCode`, `Problem`, `Response`, a `Result` of these, or a \
@@ -27,6 +73,10 @@ pub trait IntoResponse {
 /// }
 /// # App::new().route("/tasks", [POST], create);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand before the content of a response",
+    note = "parts are `StatusCode`, `SetCookie`, fields as `[(name, value)]`, and an `Option` or `Vec` of one of these"
+)]
 pub trait ResponsePart {
     /// Changes the response.
     ///
@@ -94,6 +144,17 @@ fn plain(status: StatusCode) -> Response {
 ///
 /// The extractor answers 415 without a JSON `Content-Type`, 400 for malformed JSON, 422 for JSON of the wrong shape
 /// and 413 for too much of it.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/double", [POST], async |Json(number): Json<u32>| Json(number * 2));
+/// let client = Client::new(app);
+/// assert_eq!(client.post("/double").json(&21).send().json::<u32>(), 42);
+/// assert_eq!(client.post("/double").json("x").send().status().as_u16(), 422);
+/// assert_eq!(client.post("/double").body("21").send().status().as_u16(), 415);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
@@ -107,6 +168,20 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 /// A page. The text must be escaped already: see [`escape_html`](crate::problem::escape_html).
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::problem::escape_html;
+/// use weaprous::testing::Client;
+///
+/// async fn greet(Path(name): Path<String>) -> Html {
+///     Html(format!("<!doctype html><title>Hello</title><p>Hello, {}!", escape_html(&name)))
+/// }
+///
+/// let page = Client::new(App::new().route("/{name}", [GET], greet)).get("/%3Cb%3E").send();
+/// assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
+/// assert!(page.text().ends_with("Hello, &lt;b&gt;!"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Html<T = String>(pub T);
 
@@ -117,6 +192,15 @@ impl<T: Into<String>> IntoResponse for Html<T> {
 }
 
 /// Sends the client elsewhere.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/tasks", [POST], async || Redirect::see_other("/tasks/7"));
+/// let response = Client::new(app).post("/tasks").send();
+/// assert_eq!((response.status().as_u16(), response.field("location")), (303, Some("/tasks/7")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     status: StatusCode,

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
-    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const NOW: Duration = Duration::from_hours(500_000);
 
     fn key(byte: u8) -> CookieKey {
         CookieKey::from_secret(&[byte; 32]).unwrap()
@@ -266,7 +266,7 @@ mod tests {
         for value in ["", "b", "any text; with = and é \r\n"] {
             for (sealed, open) in both(&key(1), "plan", value) {
                 assert_eq!(open(&key(1), &sealed, "plan", NOW).as_deref(), Some(value));
-                assert_eq!(open(&key(1), &sealed, "plan", NOW + HOUR - Duration::from_secs(1)).as_deref(), Some(value));
+                assert_eq!(open(&key(1), &sealed, "plan", NOW + Duration::from_secs(3599)).as_deref(), Some(value));
                 assert_eq!(open(&key(1), &sealed, "plan", NOW + HOUR), None, "expired");
                 assert_eq!(open(&key(1), &sealed, "plam", NOW), None, "another name");
                 assert_eq!(open(&key(2), &sealed, "plan", NOW), None, "another key");

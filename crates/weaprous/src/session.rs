@@ -2,6 +2,33 @@
 //!
 //! A token travels as the cookie `session` or as `Authorization: Bearer`; a request with the latter never falls back
 //! to the cookie. Every login makes a new token (rotation), so a token planted beforehand is worth nothing.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use weaprous::MemorySessions;
+//! use weaprous::prelude::*;
+//! use weaprous::testing::Client;
+//!
+//! async fn log_in(old: Option<Session>, State(sessions): State<Sessions>, name: String) -> Result<impl IntoResponse, Problem> {
+//!     // A real one asks for a password here.
+//!     let new = sessions.rotate(old.as_ref(), &name).await.map_err(Problem::internal)?;
+//!     Ok((new.cookie, "welcome"))
+//! }
+//!
+//! let sessions = Arc::new(Sessions::new(Arc::new(MemorySessions::new()), Duration::from_hours(12)));
+//! let app = App::new()
+//!     .state(Arc::clone(&sessions))
+//!     .sessions(sessions)
+//!     .route("/login", [POST], log_in)
+//!     .route("/me", [GET], async |session: Session| session.user);
+//! let client = Client::new(app).keep_cookies();
+//! assert_eq!(client.get("/me").send().status(), StatusCode::UNAUTHORIZED);
+//! client.post("/login").body("ann").send();
+//! assert_eq!(client.get("/me").send().text(), "ann");
+//! ```
+//!
+//! Where sessions are kept is up to [`SessionStorage`]; [`MemorySessions`] is the one that is here.
 
 use crate::cookie::{CookieBuilder, CookieError, SameSite, SetCookie};
 use crate::extract::FromParts;

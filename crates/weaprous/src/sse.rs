@@ -51,7 +51,20 @@ pub(crate) fn ending_with<F: Future>(peer: Rc<Peer>, answer: F) -> impl Future<O
 /// ```
 pub struct Sse(Stream);
 
-/// Sends events; the stream ends when all clones are gone.
+/// Sends events; the stream ends when all clones are gone. A clone may go to another task or thread:
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/", [GET], async || {
+///     Sse::new(async |sender: SseSender| {
+///         tokio::spawn(async move { sender.send(Event::new().data("from elsewhere")).await });
+///         Ok(())
+///     })
+/// });
+/// assert_eq!(Client::new(app).get("/").send().event().expect("one was sent").data, "from elsewhere");
+/// ```
 #[derive(Debug, Clone)]
 pub struct SseSender(mpsc::Sender<Bytes>);
 
@@ -67,6 +80,20 @@ pub enum SendError {
 }
 
 /// One event.
+///
+/// ```
+/// use std::time::Duration;
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/", [GET], async || {
+///     Sse::new(async |sender: SseSender| {
+///         sender.send(Event::new().retry(Duration::from_secs(3)).event("task").id(7).json(&["buy", "bread"])).await
+///     })
+/// });
+/// let event = Client::new(app).get("/").send().event().expect("one was sent");
+/// assert_eq!((event.event.as_str(), event.data.as_str()), ("task", "[\"buy\",\"bread\"]"));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Event {
     text: String,

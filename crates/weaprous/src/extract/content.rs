@@ -12,6 +12,26 @@ use serde_json::error::Category;
 
 /// A form (`application/x-www-form-urlencoded`). 415 for another media type, 400 for broken escapes, 422 if it does
 /// not fit.
+///
+/// ```
+/// use serde::Deserialize;
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// #[derive(Deserialize)]
+/// struct Task {
+///     title: String,
+///     urgent: Option<bool>,
+/// }
+///
+/// async fn add(Form(task): Form<Task>) -> String {
+///     format!("{}{}", task.title, if task.urgent == Some(true) { "!" } else { "" })
+/// }
+///
+/// let client = Client::new(App::new().route("/tasks", [POST], add));
+/// assert_eq!(client.post("/tasks").form([("title", "buy bread"), ("urgent", "true")]).send().text(), "buy bread!");
+/// assert_eq!(client.post("/tasks").form([("urgent", "true")]).send().status().as_u16(), 422);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form<T>(pub T);
 

@@ -33,6 +33,28 @@ impl<T: DeserializeOwned> FromParts for Path<T> {
 
 /// The query as a struct: `?after=7&limit=50`. Missing and empty values are `None` for an `Option`, a repeated name
 /// fills a `Vec`. 400 if it does not fit.
+///
+/// ```
+/// use serde::Deserialize;
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// #[derive(Deserialize)]
+/// struct Page {
+///     after: u64,
+///     limit: Option<u64>,
+///     #[serde(default)]
+///     tag: Vec<String>,
+/// }
+///
+/// async fn list(Query(page): Query<Page>) -> String {
+///     format!("{} {} {}", page.after, page.limit.unwrap_or(50), page.tag.join("+"))
+/// }
+///
+/// let client = Client::new(App::new().route("/list", [GET], list));
+/// assert_eq!(client.get("/list?after=7&limit=&tag=a&tag=b").send().text(), "7 50 a+b");
+/// assert_eq!(client.get("/list?after=x").send().status().as_u16(), 400);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
@@ -45,6 +67,22 @@ impl<T: DeserializeOwned> FromParts for Query<T> {
 }
 
 /// What [`App::state`](crate::App::state) shares, by its type. 500 if the application has none of this type.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// async fn count(State(visits): State<AtomicU64>) -> String {
+///     (visits.fetch_add(1, Ordering::Relaxed) + 1).to_string()
+/// }
+///
+/// let app = App::new().state(Arc::new(AtomicU64::new(0))).route("/", [GET], count);
+/// let client = Client::new(app);
+/// assert_eq!(client.get("/").send().text(), "1");
+/// assert_eq!(client.get("/").send().text(), "2");
+/// ```
 #[derive(Debug)]
 pub struct State<T: ?Sized>(pub Arc<T>);
 
@@ -70,6 +108,15 @@ impl<T: ?Sized + Send + Sync + 'static> FromParts for State<T> {
 }
 
 /// The client's address: see [`Request::client_addr`].
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/", [GET], async |ClientAddr(addr): ClientAddr| addr.to_string());
+/// // Through a proxy on this machine, which is believed:
+/// assert_eq!(Client::new(app).get("/").field("x-forwarded-for", "192.0.2.7").send().text(), "192.0.2.7");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddr(pub IpAddr);
 
@@ -80,6 +127,16 @@ impl FromParts for ClientAddr {
 }
 
 /// The id of the last event a reconnecting event stream saw: the `Last-Event-ID` field.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let app = App::new().route("/", [GET], async |LastEventId(last): LastEventId| last.unwrap_or("none".to_owned()));
+/// let client = Client::new(app);
+/// assert_eq!(client.get("/").send().text(), "none");
+/// assert_eq!(client.get("/").field("last-event-id", "7").send().text(), "7");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastEventId(pub Option<String>);
 

@@ -306,20 +306,16 @@ impl Part<'_> {
         if !self.multipart.is_inside_part {
             return Ok(None);
         }
-        match self.multipart.next_piece().await? {
-            Piece::Data(data) => {
-                self.received += data.len() as u64;
-                let max = self.bytes_max();
-                if self.received > max {
-                    return Err(MultipartError::PartTooLarge { name: self.head.name.clone(), max });
-                }
-                Ok(Some(data))
-            }
-            _ => {
-                self.multipart.is_inside_part = false;
-                Ok(None)
-            }
+        let Piece::Data(data) = self.multipart.next_piece().await? else {
+            self.multipart.is_inside_part = false;
+            return Ok(None);
+        };
+        self.received += data.len() as u64;
+        let max = self.bytes_max();
+        if self.received > max {
+            return Err(MultipartError::PartTooLarge { name: self.head.name.clone(), max });
         }
+        Ok(Some(data))
     }
 
     /// All of the content, in memory: never more than [`MultipartLimits::field_bytes_max`], also of a file.

@@ -303,7 +303,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Parts as (name, file name, type, content), from bytes in pieces of `size`.
+    /// Name, file name, content.
+    type Expected<'a> = (&'a str, Option<&'a str>, &'a str);
+
+    /// The parts and their content, from bytes in pieces of `size`.
     fn read(bytes: &[u8], size: usize) -> Result<Vec<(PartHead, String)>, MultipartError> {
         let mut parser = Parser::new("XX", MultipartLimits::default());
         let mut parts: Vec<(PartHead, String)> = Vec::new();
@@ -325,7 +328,7 @@ mod tests {
     }
 
     /// Whole, and split at every size.
-    fn check(bytes: &str, expect: Result<&[(&str, Option<&str>, &str)], &str>) {
+    fn check(bytes: &str, expect: Result<&[Expected<'_>], &str>) {
         for size in (1..=bytes.len()).rev() {
             let found = read(bytes.as_bytes(), size).map_err(|error| error.to_string());
             let found = found.as_ref().map(|parts| {

@@ -124,11 +124,11 @@ impl RequestBuilder<'_, AsyncClient> {
             .unwrap_or_else(|error: EncodeError| panic!("{method} {target} cannot be sent: {error}"));
         let (head, body) = match wired::receive_request(&wire, encoder, self.body) {
             Ok(received) => received,
-            Err(error) => return AsyncResponse::refused(error, method).await,
+            Err(error) => return AsyncResponse::refused(error, method),
         };
         let request = engine::Request::new(head, body, Rc::new(client.peer.clone()));
         let response = client.service.call(request).await;
-        let response = AsyncResponse::receive(response, method).await;
+        let response = AsyncResponse::receive(response, method);
         if let Some(jar) = &client.jar {
             jar.borrow_mut().store(&self.target, response.fields_named("set-cookie"));
         }

@@ -129,7 +129,7 @@ impl Response {
 }
 
 impl AsyncResponse {
-    pub(super) async fn receive(response: engine::Response, method: Method) -> Self {
+    pub(super) fn receive(response: engine::Response, method: Method) -> Self {
         match wired::receive_response(response, method) {
             Ok((head, body)) => Self { head, content: Content::new(body) },
             Err(error) => panic!("the application's answer cannot be read: {error}"),
@@ -137,8 +137,8 @@ impl AsyncResponse {
     }
 
     /// What the engine says of a request that cannot be parsed.
-    pub(super) async fn refused(error: ParseError, method: Method) -> Self {
-        Self::receive(engine::Response::text(error.status(), format!("{error}\n")), method).await
+    pub(super) fn refused(error: ParseError, method: Method) -> Self {
+        Self::receive(engine::Response::text(error.status(), format!("{error}\n")), method)
     }
 
     /// As [`Response::bytes`].

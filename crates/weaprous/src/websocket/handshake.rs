@@ -45,7 +45,7 @@ impl FromRequest<ViaBody> for WebSocketUpgrade {
         if request.method() != Method::Get || !request.body.is_empty() {
             return Err(Problem::bad_request("a WebSocket begins with a GET without content"));
         }
-        let accept = accept(&request)?;
+        let accept = accept(&request).map_err(Problem::bad_request)?;
         let offered = request.head.fields().tokens("sec-websocket-protocol");
         let offered = offered.filter_map(|token| std::str::from_utf8(token).ok()).map(str::to_owned).collect();
         let origin = request.field("origin").map(str::to_owned);
@@ -120,13 +120,13 @@ impl WebSocketUpgrade {
 }
 
 /// The proof that we understood: SHA-1 of the key and the constant (RFC 6455 §4.2.2).
-fn accept(request: &Request) -> Result<String, Problem> {
+fn accept(request: &Request) -> Result<String, &'static str> {
     let mut keys = request.head.fields_named("sec-websocket-key");
     let (Some(key), None) = (keys.next(), keys.next()) else {
-        return Err(Problem::bad_request("exactly one `Sec-WebSocket-Key` is needed"));
+        return Err("exactly one `Sec-WebSocket-Key` is needed");
     };
     if !STANDARD.decode(key).is_ok_and(|key| key.len() == KEY_BYTES) {
-        return Err(Problem::bad_request("`Sec-WebSocket-Key` is 16 bytes in base64"));
+        return Err("`Sec-WebSocket-Key` is 16 bytes in base64");
     }
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID.as_bytes()].concat());
     Ok(STANDARD.encode(hash))

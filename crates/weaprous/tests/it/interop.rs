@@ -58,7 +58,8 @@ fn an_axum_router_routes_and_extracts() {
 fn requests_on_one_connection_are_answered_in_order() {
     let server = start(Router::new().route("/{n}", get(async |Path(n): Path<u32>| n.to_string())));
     let mut client = connect(&server);
-    client.send((0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n")).collect::<String>());
+    let requests: Vec<String> = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n")).collect();
+    client.send(requests.concat());
     for n in 0..20 {
         assert_eq!(client.read_response().text(), n.to_string());
     }

@@ -1,4 +1,4 @@
-//! WebSockets, spoken with by a client that is not ours.
+//! Sockets opened by upgrade, spoken with by a client that is not ours.
 
 use crate::support::{connect, get, serve};
 use engine::Running;
@@ -152,8 +152,7 @@ fn what_is_too_long_or_malformed_is_told_so() {
     };
     // Two frames of 600 make a message of 1200: masked with zeros, FIN only in the second.
     let frame = |first: u8| {
-        [&[first, 0x80 | 126, 600_u16.to_be_bytes()[0], 600_u16.to_be_bytes()[1], 0, 0, 0, 0][..], &[b'x'; 600]]
-            .concat()
+        [&[first, 0xfe, 600_u16.to_be_bytes()[0], 600_u16.to_be_bytes()[1], 0, 0, 0, 0][..], &[b'x'; 600]].concat()
     };
     assert_eq!(raw(&[frame(0x01), frame(0x80)].concat()), close_code::TOO_LARGE);
     assert_eq!(raw(&[0x81, 0x01, b'x']), close_code::PROTOCOL_ERROR, "not masked");

@@ -1,0 +1,89 @@
+//! What the compiler says about a handler or layer of the wrong shape: the sentence that helps, at the right place.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+use std::{env, fs};
+
+/// The library this test was linked with: the newest, since it was built just before.
+fn library(deps: &Path) -> PathBuf {
+    let is_library = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("libweaprous-") && name.ends_with(".rlib")
+    };
+    let files = fs::read_dir(deps).unwrap().filter_map(|entry| Some(entry.ok()?.path())).filter(is_library);
+    let age = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    files.max_by_key(age).expect("the library lies beside its tests")
+}
+
+/// Compiles a function body that uses the crate; what the compiler says.
+fn compile(body: &str) -> Result<(), String> {
+    let deps = env::current_exe().unwrap().parent().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("it.rs");
+    fs::write(&source, format!("#![allow(unused)]\nuse weaprous::prelude::*;\npub fn it() {{\n{body}\n}}\n")).unwrap();
+    let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-L"])
+        .arg(format!("dependency={}", deps.display()))
+        .arg("--extern")
+        .arg(format!("weaprous={}", library(&deps).display()))
+        .arg("--out-dir")
+        .arg(folder.path())
+        .arg(&source)
+        .output()
+        .expect("the compiler runs");
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+fn check(body: &str, expect: &[&str]) {
+    let said = compile(body).expect_err(body);
+    for sentence in expect {
+        assert!(said.contains(sentence), "{sentence:?} is not in what the compiler says of {body}:\n{said}");
+    }
+    assert!(said.lines().count() < 60, "nobody reads that much:\n{said}");
+}
+
+const HANDLER: &str = "a handler is an `async fn` of up to eight extractors";
+
+#[test]
+fn proper_handlers_and_layers_compile() {
+    compile("App::new().route(\"/\", [GET], async |name: Path<String>, text: String| (StatusCode::OK, text));")
+        .unwrap();
+    compile("App::new().layer(async |request: Request, next: Next| next.run(request).await);").unwrap();
+}
+
+#[test]
+fn a_function_that_is_not_async_is_named() {
+    check("App::new().route(\"/\", [GET], || \"text\");", &["async"]);
+}
+
+#[test]
+fn content_must_come_last() {
+    let body = "async fn late(text: String, Path(id): Path<u64>) {}\nApp::new().route(\"/\", [POST], late);";
+    check(body, &["this is not a handler", HANDLER, "only the last one may read the content"]);
+}
+
+#[test]
+fn an_argument_must_be_an_extractor() {
+    check("async fn odd(number: u64) {}\nApp::new().route(\"/\", [POST], odd);", &["this is not a handler", HANDLER]);
+}
+
+#[test]
+fn a_result_must_be_a_response() {
+    let body = "async fn odd() -> u64 { 7 }\nApp::new().route(\"/\", [GET], odd);";
+    check(body, &["this is not a handler", "whose result implements `IntoResponse`"]);
+}
+
+#[test]
+fn a_part_of_a_tuple_must_be_one() {
+    check(
+        "fn is_one(odd: impl IntoResponse) {}\nis_one((7, \"text\"));",
+        &["`{integer}` cannot stand before the content of a response", "parts are `StatusCode`"],
+    );
+}
+
+#[test]
+fn a_layer_takes_a_request_and_what_lies_inside() {
+    check("App::new().layer(\"odd\");", &["this is not a layer", "a layer is an `async fn(Request, Next)"]);
+    check("async fn odd(request: Request) {}\nApp::new().layer(odd);", &["expected to take 2 arguments"]);
+}
