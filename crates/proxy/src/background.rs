@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::conf::HealthCheck;
 use crate::group::Group;
-use crate::proxy::Shared;
+use crate::proxy::{Base, Live};
 use crate::upstream::Upstream;
 
 /// How long one look-up may take; the system's resolver gives up after some seconds itself.
@@ -24,22 +24,37 @@ const LOOKUP_AGAIN: Duration = Duration::from_secs(1);
 /// Addresses taken from one name. More would be a mistake in the zone.
 const ADDRESSES_MAX: usize = 64;
 
-/// Looks up names and checks on upstreams for ever; dropped means stopped.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut tasks = JoinSet::new(); // owns every task: dropped means aborted
-    for group in &shared.groups {
-        if group.names().next().is_some() {
-            tasks.spawn_local(look_up(Arc::clone(&shared), Arc::clone(group)));
+/// Looks up names and checks on upstreams for ever, after a reload those of the new configuration; dropped means
+/// stopped. A group that a reload keeps is looked after without a break.
+pub(crate) async fn run(live: Arc<Live>) {
+    let mut tended: Vec<(Arc<Group>, JoinSet<()>)> = Vec::new(); // owns every task: dropped means aborted
+    loop {
+        let (_, shared) = live.current();
+        tended.retain(|(group, _)| shared.groups.iter().any(|wanted| Arc::ptr_eq(wanted, group)));
+        for group in &shared.groups {
+            if !tended.iter().any(|(known, _)| Arc::ptr_eq(known, group)) {
+                tended.push((Arc::clone(group), tend(shared.base(), group)));
+            }
         }
-        if let Some(check) = &group.conf.health_check {
-            tasks.spawn_local(watch(Arc::clone(&shared), Arc::clone(group), check.clone()));
-        }
+        drop(shared);
+        live.changed.notified().await;
     }
-    while tasks.join_next().await.is_some() {}
+}
+
+/// The tasks of one group.
+fn tend(base: &Arc<Base>, group: &Arc<Group>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if group.names().next().is_some() {
+        tasks.spawn_local(look_up(Arc::clone(base), Arc::clone(group)));
+    }
+    if let Some(check) = &group.conf.health_check {
+        tasks.spawn_local(watch(Arc::clone(base), Arc::clone(group), check.clone()));
+    }
+    tasks
 }
 
 /// Looks up the names of a group again and again. What was found last stays when a look-up fails.
-async fn look_up(shared: Arc<Shared>, group: Arc<Group>) {
+async fn look_up(base: Arc<Base>, group: Arc<Group>) {
     let mut found: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
     loop {
         let names: Vec<(String, u16)> = group.names().map(|(host, port)| (host.to_owned(), port)).collect();
@@ -51,7 +66,7 @@ async fn look_up(shared: Arc<Shared>, group: Arc<Group>) {
                 }
             }
         }
-        if group.resolved(&shared.registry, &found) {
+        if group.resolved(&base.registry, &found) {
             tracing::info!(upstream = group.conf.name, members = group.members().len(), "upstream has new addresses");
         }
         let is_empty = group.members().is_empty();
@@ -76,7 +91,7 @@ async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 }
 
 /// Checks on every member of a group, one after the other, each on its turn of the interval.
-async fn watch(shared: Arc<Shared>, group: Arc<Group>, check: HealthCheck) {
+async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
     let client = Client::new(ClientSettings {
         connect_timeout: check.timeout,
         head_timeout: check.timeout,
@@ -98,7 +113,7 @@ async fn watch(shared: Arc<Shared>, group: Arc<Group>, check: HealthCheck) {
         }
         while let Some(done) = checks.join_next().await {
             let Ok((upstream, is_well)) = done else { continue };
-            match upstream.health.checked(is_well, &check, shared.now_ms()) {
+            match upstream.health.checked(is_well, &check, base.now_ms()) {
                 Some(true) => tracing::info!(upstream = %upstream.address, "upstream passes its checks again"),
                 Some(false) => tracing::warn!(upstream = %upstream.address, "upstream fails its checks"),
                 None => {}

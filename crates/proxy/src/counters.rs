@@ -1,7 +1,8 @@
 //! What the proxy has done so far, as plain numbers. Knows no format: whoever shows them formats them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::metrics::{Number, PerThread};
 
 /// Counts of the whole proxy, shared by all workers.
 #[derive(Debug, Default)]
@@ -17,21 +18,27 @@ pub(crate) struct Counters {
     pub(crate) tunnels_open: Counter,
 }
 
-/// A number that many threads change.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+/// A number that many threads change, each in its own place.
+#[derive(Debug)]
+pub(crate) struct Counter(PerThread<Number>);
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(PerThread::new())
+    }
+}
 
 impl Counter {
     pub(crate) fn up(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.0.mine().up();
     }
 
     pub(crate) fn down(&self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.mine().down();
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.sum(|number| number)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::balance::sticky::Sealer;
 use crate::balance::{Balance, Candidate};
 use crate::conf::{self, Policy, ServerAddress, UpstreamServer};
 use crate::health::Failure;
+use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
 /// An upstream at work.
@@ -59,22 +60,39 @@ pub(crate) struct Member {
 
 /// Every backend there is, so that those of equal name and address are one.
 #[derive(Debug, Default)]
-pub(crate) struct Registry(Mutex<HashMap<(Option<String>, SocketAddr), Arc<Upstream>>>);
+pub(crate) struct Registry {
+    known: Mutex<HashMap<(Option<String>, SocketAddr), Arc<Upstream>>>,
+    metrics: Arc<Metrics>,
+}
 
 impl Registry {
     fn member(&self, conf: &conf::Upstream, server: &UpstreamServer, address: SocketAddr) -> Member {
         // What stands in `proxy_pass` lines is the same wherever it stands; a block is a world of its own.
         let key = (conf.is_named.then(|| conf.name.clone()), address);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address)));
+        let counted = || self.metrics.server(shown_name(conf), &address.to_string());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address, counted())));
         Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup }
     }
 
+    /// Those nobody has yet, counted by `metrics`.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { known: Mutex::default(), metrics }
+    }
+
     /// Forgets those that no group has any more.
-    fn tidy(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, upstream| Arc::strong_count(upstream) > 1);
+    pub(crate) fn tidy(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, upstream| Arc::strong_count(upstream) > 1);
     }
 }
+
+/// The name by which operators know an upstream: its own, or one for all that stand in `proxy_pass` lines.
+pub(crate) fn shown_name(conf: &conf::Upstream) -> &str {
+    if conf.is_named { &conf.name } else { INLINE }
+}
+
+/// The name for backends that stand in `proxy_pass` lines themselves, wherever that is.
+pub(crate) const INLINE: &str = "proxy_pass";
 
 /// What a request asks of a group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -207,7 +225,8 @@ impl Group {
 
     fn pick(self: &Arc<Self>, ask: &Ask<'_>, sealer: &Sealer) -> Pick {
         let members = self.members();
-        let is_fresh = |member: &Member| !ask.tried.contains(&member.upstream.address);
+        let is_fresh =
+            |member: &Member| !ask.tried.contains(&member.upstream.address) && member.upstream.control.takes_requests();
         if let Some(lease) = self.probe(&members, ask) {
             return Pick::One(lease);
         }
@@ -243,7 +262,9 @@ impl Group {
     /// A member whose pause is over and that nobody else asks just now.
     fn probe(self: &Arc<Self>, members: &[Member], ask: &Ask<'_>) -> Option<Lease> {
         let may = |member: &&Member| {
-            !ask.tried.contains(&member.upstream.address) && member.upstream.health.may_probe(ask.now_ms)
+            !ask.tried.contains(&member.upstream.address)
+                && member.upstream.control.takes_requests()
+                && member.upstream.health.may_probe(ask.now_ms)
         };
         // A backup is not worth finding out about while others are up.
         let others_up = members.iter().any(|member| !member.backup && member.upstream.health.is_up());

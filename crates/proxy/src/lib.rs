@@ -21,21 +21,27 @@
 //! ```
 
 mod access;
+mod access_log;
+mod admin;
 mod affinity;
 mod background;
 mod balance;
 pub mod conf;
+mod control;
 mod counters;
 mod folder;
 mod gate;
 mod group;
 mod headers;
 mod health;
+mod metrics;
+mod observe;
 mod pages;
 mod passwords;
 mod proxy;
 mod rate;
 mod relay;
+mod reload;
 mod retry;
 mod rewrite;
 mod route;
@@ -44,10 +50,14 @@ mod upstream;
 
 use std::sync::Arc;
 
+pub use access_log::{LogError, LogFormat, LogSettings, LogTarget};
+pub use admin::{Admin, AdminError, Token};
 pub use conf::{Config, ConfigError, ConfigWarning, LoadError};
 pub use counters::{Snapshot, UpstreamSnapshot};
-pub use proxy::Proxy;
+pub use metrics::{Durations, RouteCounts, ServerCounts, ServerStatus, State, Status};
+pub use proxy::{Proxy, UnknownServer};
 pub use relay::Relay;
+pub use reload::{Changes, Diff, diff};
 
 /// Makes the service of each worker, for [`engine::Server::listen`]. It looks up no names and makes no health checks:
 /// [`Proxy::listen`] does.

@@ -1,46 +1,73 @@
 //! What all workers share: routes, upstreams with their health, and counts.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::time::Instant;
-
-use engine::{BindError, Server};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use engine::{BindError, Server, Stop};
+use tokio::sync::Notify;
+
+use crate::access_log::{AccessLog, LogError};
 use crate::background;
 use crate::balance::sticky::Sealer;
-use crate::conf::{self, Action, Config, Network, Rules};
+use crate::conf::{self, Action, Config, Network, Rules, Timeouts};
 use crate::counters::{Counters, Snapshot, UpstreamSnapshot};
 use crate::folder::Folder;
-use crate::group::{Group, Registry};
+use crate::group::{Group, Registry, shown_name};
+use crate::metrics::{Metrics, Route, ServerCounts, ServerStatus, State, Status};
 use crate::passwords::Passwords;
 use crate::rate::Limiter;
 use crate::relay::Relay;
+use crate::reload::{Diff, diff};
 use crate::route::{NoRoute, Routes};
 use crate::upstream::Upstream;
 
 /// A configured proxy. Cloning shares its health and counts.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    live: Arc<Live>,
 }
 
+/// No upstream of that name has such a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such server")]
+pub struct UnknownServer;
+
 impl Proxy {
-    /// A proxy that knows nothing yet about the health of its upstreams.
+    /// A proxy that knows nothing yet about the health of its upstreams. An access log that cannot be opened is
+    /// reported and left out: [`Proxy::open`] refuses it.
     pub fn new(config: &Config) -> Self {
-        Self { shared: Arc::new(Shared::new(config)) }
+        Self::open(config).unwrap_or_else(|error| {
+            tracing::error!(%error, "there is no access log");
+            let without = Config { access_log: None, ..config.clone() };
+            Self::open(&without).expect("only the log can fail")
+        })
+    }
+
+    /// A proxy that knows nothing yet about the health of its upstreams.
+    ///
+    /// # Errors
+    /// The access log cannot be opened.
+    pub fn open(config: &Config) -> Result<Self, LogError> {
+        let base = Arc::new(Base::new());
+        let shared = Arc::new(Shared::new(config, base, None)?);
+        let state = Mutex::new(Current { shared, config: config.clone() });
+        Ok(Self { live: Arc::new(Live { state, version: AtomicU64::new(0), changed: Notify::new() }) })
     }
 
     /// Makes the service of each worker: for [`engine::Server::listen`].
     pub fn service(&self) -> impl Fn() -> Relay + Send + Sync + use<> {
-        let shared = Arc::clone(&self.shared);
-        move || Relay::new(Arc::clone(&shared))
+        let live = Arc::clone(&self.live);
+        move || Relay::new(Arc::clone(&live))
     }
 
     /// Looks up names and checks on upstreams, for ever: for [`engine::Server::on_one_worker`]. Without it upstreams
     /// that are given by name are never found, and health checks never made.
     pub async fn background(self) {
-        background::run(self.shared).await;
+        background::run(self.live).await;
     }
 
     /// Adds the proxy to a server: its service at this address, and what it does beside requests.
@@ -53,24 +80,192 @@ impl Proxy {
         Ok(server.on_one_worker(move || proxy.background()))
     }
 
+    /// Puts another configuration to work: every request that begins from now on follows it. What both say alike goes
+    /// on: connections, tunnels, pools, health, queues, counts. Servers that are no longer named get no new requests;
+    /// what is under way with them is cut when [`Diff::servers`] has been served [`Proxy::cut_removed`].
+    ///
+    /// # Errors
+    /// The access log cannot be opened: nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<Diff, LogError> {
+        let mut state = self.live.lock();
+        let diff = diff(&state.config, config);
+        let shared = Arc::new(Shared::new(config, Arc::clone(&state.shared.base), Some(&state.shared))?);
+        let before = std::mem::replace(&mut *state, Current { shared, config: config.clone() });
+        self.live.version.fetch_add(1, Release);
+        drop(state);
+        let base = &before.shared.base;
+        base.metrics.handle_reload(now_s());
+        base.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(before.shared.servers());
+        drop(before);
+        self.live.changed.notify_one();
+        Ok(diff)
+    }
+
+    /// A configuration was refused: only counts that.
+    pub fn reload_refused(&self) {
+        self.live.current().1.metrics.reloads_refused.fetch_add(1, Relaxed);
+    }
+
+    /// Ends what is still under way with servers that earlier reloads have removed. For the end of the time they get.
+    pub fn cut_removed(&self) {
+        let (_, shared) = self.live.current();
+        let now = shared.servers();
+        let retired = std::mem::take(&mut *shared.retired.lock().unwrap_or_else(PoisonError::into_inner));
+        for upstream in retired {
+            if !now.iter().any(|kept| Arc::ptr_eq(kept, &upstream)) {
+                upstream.control.cut_now();
+            }
+        }
+        drop(now);
+        shared.registry.tidy();
+    }
+
+    /// Lets event streams and tunnels go on when the server stops, until `end` fires: for a server that hands over to
+    /// another. Without this they end with the server's stop. Only the first call counts.
+    pub fn streams_end_with(&self, end: Stop) {
+        // A second call would be a mistake of the program, and the first one holds.
+        let _ = self.live.current().1.streams_end.set(end);
+    }
+
+    /// Opens the files of the access log again.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.live.current().1.log {
+            log.reopen();
+        }
+    }
+
+    /// Tells a server to take requests, to finish what it has, or to stop.
+    ///
+    /// # Errors
+    /// There is no such server.
+    pub fn order(&self, upstream: &str, server: SocketAddr, state: State) -> Result<(), UnknownServer> {
+        let (_, shared) = self.live.current();
+        let mut is_known = false;
+        for (name, member) in shared.named_servers() {
+            if name == upstream && member.address == server {
+                member.control.order(state);
+                is_known = true;
+            }
+        }
+        if is_known {
+            tracing::warn!(upstream, %server, state = state.as_str(), "an operator has changed what a server gets");
+        }
+        is_known.then_some(()).ok_or(UnknownServer)
+    }
+
     /// What it has done so far.
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.snapshot()
+        self.live.current().1.snapshot()
+    }
+
+    /// What it does and what it has done, by route and by server.
+    pub fn status(&self) -> Status {
+        self.live.current().1.status()
     }
 }
 
+/// A proxy whose configuration may be replaced.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    routes: Routes,
-    places: Vec<Place>,
-    pub(crate) groups: Vec<Arc<Group>>,
+pub(crate) struct Live {
+    state: Mutex<Current>,
+    /// Goes up with every replacement, after it: what workers look at with each request.
+    version: AtomicU64,
+    /// Told about every replacement.
+    pub(crate) changed: Notify,
+}
+
+#[derive(Debug)]
+struct Current {
+    shared: Arc<Shared>,
+    config: Config,
+}
+
+impl Live {
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// The configuration at work, and its number.
+    pub(crate) fn current(&self) -> (u64, Arc<Shared>) {
+        let state = self.lock();
+        (self.version(), Arc::clone(&state.shared))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What stays from one configuration to the next.
+#[derive(Debug)]
+pub(crate) struct Base {
     pub(crate) registry: Registry,
     pub(crate) sealer: Sealer,
-    pub(crate) trusted: Vec<Network>,
     /// What this proxy calls itself in `Via`: unlike any other, so that only a real loop is one.
     pub(crate) name: String,
     pub(crate) counters: Counters,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Servers that earlier configurations named.
+    retired: Mutex<Vec<Arc<Upstream>>>,
+    /// When streams and tunnels end, if not with the server.
+    streams_end: OnceLock<Stop>,
     started: Instant,
+    started_at_s: u64,
+}
+
+impl Base {
+    fn new() -> Self {
+        let metrics = Arc::new(Metrics::new());
+        Self {
+            registry: Registry::new(Arc::clone(&metrics)),
+            sealer: Sealer::random(),
+            name: format!("weaprous-{:08x}", RandomState::new().hash_one(0) as u32),
+            counters: Counters::default(),
+            metrics,
+            retired: Mutex::default(),
+            streams_end: OnceLock::new(),
+            started: Instant::now(),
+            started_at_s: now_s(),
+        }
+    }
+
+    /// When a stream that came by a connection of this server is to end.
+    pub(crate) fn streams_end(&self, server: &Stop) -> Stop {
+        self.streams_end.get().unwrap_or(server).clone()
+    }
+
+    /// Milliseconds since the proxy was made: the clock of its health records.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Microseconds since the proxy was made: the clock of its rate limits.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// One configuration at work.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    base: Arc<Base>,
+    routes: Routes,
+    places: Vec<Arc<Place>>,
+    pub(crate) groups: Vec<Arc<Group>>,
+    pub(crate) trusted: Vec<Network>,
+    pub(crate) log: Option<Arc<AccessLog>>,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
+    }
 }
 
 /// A location at work.
@@ -87,16 +282,15 @@ pub(crate) struct Place {
     pub(crate) asked: Option<Arc<Group>>,
     /// The folder, if files are the answer and it can be opened.
     pub(crate) files: Option<Folder>,
+    /// What it has done.
+    pub(crate) metrics: Arc<Route>,
 }
 
-impl Shared {
-    fn new(config: &Config) -> Self {
-        let (routes, places) = Routes::new(config);
-        let registry = Registry::default();
-        let groups: Vec<Arc<Group>> =
-            config.upstreams.iter().map(|upstream| Group::new(Arc::clone(upstream), &registry)).collect();
+impl Place {
+    fn new(label: String, rules: Rules, groups: &[Arc<Group>], metrics: &Metrics) -> Self {
         let group = |upstream: &conf::Upstream| groups.iter().find(|group| *group.conf == *upstream).cloned();
-        let place = |(label, rules): (String, Rules)| Place {
+        Self {
+            metrics: metrics.route(&label),
             label,
             group: match &rules.action {
                 Action::Pass(pass) => group(&pass.upstream),
@@ -110,33 +304,91 @@ impl Shared {
                 _ => None,
             },
             rules,
-        };
-        Self {
-            routes,
-            places: places.into_iter().map(place).collect(),
-            groups,
-            registry,
-            sealer: Sealer::random(),
-            trusted: config.trusted.clone(),
-            name: format!("weaprous-{:08x}", RandomState::new().hash_one(0) as u32),
-            counters: Counters::default(),
-            started: Instant::now(),
         }
+    }
+
+    /// Whether it is what a configuration says.
+    fn is(&self, label: &str, rules: &Rules) -> bool {
+        self.label == label && self.rules == *rules
+    }
+}
+
+impl Shared {
+    /// Puts a configuration to work, with all of the one before that is still meant.
+    fn new(config: &Config, base: Arc<Base>, before: Option<&Self>) -> Result<Self, LogError> {
+        let log = match (&config.access_log, before.and_then(|before| before.log.as_ref())) {
+            (Some(settings), Some(log)) if log.settings() == settings => Some(Arc::clone(log)),
+            (Some(settings), _) => Some(Arc::new(AccessLog::open(settings)?)),
+            (None, _) => None,
+        };
+        let kept = |upstream: &conf::Upstream| before?.groups.iter().find(|group| *group.conf == *upstream).cloned();
+        let group = |upstream: &Arc<conf::Upstream>| {
+            kept(upstream).unwrap_or_else(|| Group::new(Arc::clone(upstream), &base.registry))
+        };
+        let groups: Vec<Arc<Group>> = config.upstreams.iter().map(group).collect();
+        let (routes, places) = Routes::new(config);
+        let places = places.into_iter().map(|(label, rules)| {
+            let known = before.and_then(|before| before.places.iter().find(|place| place.is(&label, &rules)));
+            known.cloned().unwrap_or_else(|| Arc::new(Place::new(label, rules, &groups, &base.metrics)))
+        });
+        let places = places.collect();
+        Ok(Self { routes, places, groups, trusted: config.trusted.clone(), log, base })
+    }
+
+    pub(crate) fn base(&self) -> &Arc<Base> {
+        &self.base
     }
 
     pub(crate) fn place(&self, host: &str, port: Option<u16>, path: &str) -> Result<&Place, NoRoute> {
         let index = self.routes.find(host, port, path)?;
-        self.places.get(index).ok_or(NoRoute::UnknownPath)
+        self.places.get(index).map(Arc::as_ref).ok_or(NoRoute::UnknownPath)
     }
 
-    /// Milliseconds since the proxy was made: the clock of its health records.
-    pub(crate) fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+    /// Whether a place still has these timeouts.
+    pub(crate) fn has_timeouts(&self, is_same: impl Fn(&Timeouts) -> bool) -> bool {
+        self.places.iter().any(|place| matches!(&place.rules.action, Action::Pass(pass) if is_same(&pass.timeouts)))
     }
 
-    /// Microseconds since the proxy was made: the clock of its rate limits.
-    pub(crate) fn now_us(&self) -> u64 {
-        self.started.elapsed().as_micros() as u64
+    /// Every server of every upstream, each once.
+    pub(crate) fn servers(&self) -> Vec<Arc<Upstream>> {
+        self.named_servers().into_iter().map(|(_, upstream)| upstream).collect()
+    }
+
+    /// Every server with the name of its upstream, each once, in the order of the configuration.
+    fn named_servers(&self) -> Vec<(&str, Arc<Upstream>)> {
+        let mut known: Vec<(&str, Arc<Upstream>)> = Vec::new();
+        for group in &self.groups {
+            for member in group.members().iter() {
+                if !known.iter().any(|(_, other)| Arc::ptr_eq(other, &member.upstream)) {
+                    known.push((shown_name(&group.conf), Arc::clone(&member.upstream)));
+                }
+            }
+        }
+        known
+    }
+
+    fn status(&self) -> Status {
+        let (log_lines, log_dropped) = self.log.as_ref().map_or((0, 0), |log| log.counts());
+        let server = |(name, upstream): &(&str, Arc<Upstream>)| ServerStatus {
+            upstream: (*name).to_owned(),
+            server: upstream.address.to_string(),
+            state: upstream.control.state(upstream.health.is_up()),
+            counts: ServerCounts { in_flight: upstream.in_flight().into(), ..upstream.metrics.counts() },
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at_s: self.started_at_s,
+            connections: 0, // the server's to say
+            requests: self.counters.requests.get(),
+            unrouted: self.counters.unrouted.get(),
+            reloads: self.metrics.reloads.load(Relaxed),
+            reloads_refused: self.metrics.reloads_refused.load(Relaxed),
+            reloaded_at_s: self.metrics.reloaded_at_s.load(Relaxed),
+            log_lines,
+            log_dropped,
+            routes: self.places.iter().map(|place| place.metrics.counts(&place.label)).collect(),
+            servers: self.named_servers().iter().map(server).collect(),
+        }
     }
 
     /// Counts a tunnel until the guard is dropped.
@@ -148,18 +400,15 @@ impl Shared {
 
     fn snapshot(&self) -> Snapshot {
         let counters = &self.counters;
-        let mut known: Vec<Arc<Upstream>> = Vec::new();
-        for member in self.groups.iter().flat_map(|group| group.members().to_vec()) {
-            if !known.iter().any(|other| Arc::ptr_eq(other, &member.upstream)) {
-                known.push(member.upstream);
+        let upstream = |upstream: &Arc<Upstream>| {
+            let counts = upstream.metrics.counts();
+            UpstreamSnapshot {
+                address: upstream.address,
+                up: upstream.health.is_up(),
+                in_flight: upstream.in_flight(),
+                requests: counts.attempts,
+                failures: counts.failures,
             }
-        }
-        let upstream = |upstream: &Arc<Upstream>| UpstreamSnapshot {
-            address: upstream.address,
-            up: upstream.health.is_up(),
-            in_flight: upstream.in_flight(),
-            requests: upstream.requests.get(),
-            failures: upstream.failures.get(),
         };
         Snapshot {
             requests: counters.requests.get(),
@@ -171,7 +420,7 @@ impl Shared {
             broken_off: counters.broken_off.get(),
             tunnels: counters.tunnels.get(),
             tunnels_open: counters.tunnels_open.get(),
-            upstreams: known.iter().map(upstream).collect(),
+            upstreams: self.servers().iter().map(upstream).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One request through the proxy: find the place, pick an upstream, send, stream the answer back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,13 +16,15 @@ use engine::{
 };
 use weaprous::AppService;
 
+use crate::access_log::AccessLog;
 use crate::conf::{Action, Pass, Policy, Redirect, Respond, Timeouts};
 use crate::gate::{self, Refused};
 use crate::group::{Ask, Group, Lease, Refusal};
 use crate::headers::{self, Hops, Onward};
 use crate::health::Failure;
+use crate::observe::{Attempt, Watch};
 use crate::pages::{self, Page};
-use crate::proxy::{Place, Shared};
+use crate::proxy::{Live, Place, Shared};
 use crate::retry::{self, Content};
 use crate::route::NoRoute;
 use crate::upstream::Upstream;
@@ -30,26 +32,58 @@ use crate::{affinity, rewrite, tunnel};
 
 /// The proxy on one worker: what all workers share, and this worker's connections to upstreams.
 #[derive(Clone)]
-pub struct Relay(Rc<Worker>);
+pub struct Relay(Rc<Desk>);
 
+/// A worker's place in a proxy whose configuration may be replaced.
+struct Desk {
+    live: Arc<Live>,
+    version: Cell<u64>,
+    worker: RefCell<Rc<Worker>>,
+}
+
+/// A worker with one configuration. Requests that have begun with it end with it.
 struct Worker {
     shared: Arc<Shared>,
+    log: Option<Rc<Arc<AccessLog>>>,
     /// One pool for each set of timeouts that the configuration names.
-    clients: RefCell<Vec<(Timeouts, Client)>>,
+    clients: Clients,
     /// This worker's services of folders.
     folders: RefCell<HashMap<u64, AppService>>,
 }
 
+/// Pools of connections; the next configuration takes them over.
+type Clients = Rc<RefCell<Vec<(Timeouts, Client)>>>;
+
 impl Relay {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(Rc::new(Worker { shared, clients: RefCell::default(), folders: RefCell::default() }))
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        let (version, shared) = live.current();
+        let worker = RefCell::new(Worker::new(shared, Clients::default()));
+        Self(Rc::new(Desk { live, version: Cell::new(version), worker }))
     }
 }
 
 impl Service for Relay {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
-        let worker = Rc::clone(&self.0);
-        async move { worker.answer(request).await }
+        let worker = self.0.worker();
+        let watch = Watch::new(&request, worker.log.as_ref());
+        async move {
+            let response = worker.answer(request, &watch).await;
+            watch.answered(&response);
+            response
+        }
+    }
+}
+
+impl Desk {
+    /// The worker with the configuration of now.
+    fn worker(&self) -> Rc<Worker> {
+        if self.version.get() != self.live.version() {
+            let (version, shared) = self.live.current();
+            let clients = Rc::clone(&self.worker.borrow().clients);
+            *self.worker.borrow_mut() = Worker::new(shared, clients);
+            self.version.set(version);
+        }
+        Rc::clone(&self.worker.borrow())
     }
 }
 
@@ -61,6 +95,7 @@ struct Errand<'a> {
     group: &'a Arc<Group>,
     peer: &'a Rc<Peer>,
     content: Content,
+    watch: &'a Rc<Watch>,
 }
 
 /// An upstream's answer, and whose it is.
@@ -70,7 +105,20 @@ struct Answered {
 }
 
 impl Worker {
-    async fn answer(&self, request: Request) -> Response {
+    /// Takes over the pools that this configuration still has a use for.
+    fn new(shared: Arc<Shared>, clients: Clients) -> Rc<Self> {
+        if !clients.borrow().is_empty() {
+            let servers = shared.servers();
+            let is_wanted = |address| servers.iter().any(|server| server.address == address);
+            let mut clients = clients.borrow_mut();
+            clients.retain(|(timeouts, _)| shared.has_timeouts(|other| pooled_by(other) == *timeouts));
+            clients.iter().for_each(|(_, client)| client.retain(is_wanted));
+        }
+        let log = shared.log.clone().map(Rc::new);
+        Rc::new(Self { shared, log, clients, folders: RefCell::default() })
+    }
+
+    async fn answer(&self, request: Request, watch: &Rc<Watch>) -> Response {
         self.shared.counters.requests.up();
         let peer = Rc::clone(request.peer());
         let Request { head, body, .. } = request;
@@ -83,8 +131,9 @@ impl Worker {
             Ok(place) => place,
             Err(page) => return page.respond(&head),
         };
+        watch.routed(&place.label, &place.metrics);
         let onward = self.onward(&head, &peer);
-        let mut response = match self.admit(&onward, place, body, &peer).await {
+        let mut response = match self.admit(&onward, place, body, &peer, watch).await {
             Ok(response) | Err(Refused::Answer(response)) => response,
             Err(Refused::Page(page)) => {
                 self.count(&page);
@@ -110,6 +159,7 @@ impl Worker {
         place: &Place,
         body: Body,
         peer: &Rc<Peer>,
+        watch: &Rc<Watch>,
     ) -> Result<Response, Refused> {
         let granted = gate::pass(&self.shared, place, onward).await?;
         match &place.rules.action {
@@ -117,7 +167,7 @@ impl Worker {
                 let upgrade = headers::upgrade(onward.head);
                 let onward =
                     Onward { granted: &granted, edits: &pass.request_headers, upgrade: upgrade.as_deref(), ..*onward };
-                Ok(self.forward(onward, place, pass, body, peer).await?)
+                Ok(self.forward(onward, place, pass, body, peer, watch).await?)
             }
             Action::Redirect(redirect) => Ok(redirected(redirect, onward)?),
             Action::Respond(respond) => Ok(responded(respond)),
@@ -141,13 +191,14 @@ impl Worker {
         pass: &Pass,
         mut body: Body,
         peer: &Rc<Peer>,
+        watch: &Rc<Watch>,
     ) -> Result<Response, Page> {
         let Some(group) = &place.group else { return Err(failed(place, None)) };
         if let Some(max) = place.rules.body_bytes_max {
             body.set_limit(max);
         }
-        let content = Content::take(body).await.map_err(|error| body_failed(&error))?;
-        let errand = Errand { onward, place, pass, group, peer, content };
+        let content = Content::take(watch.count_content(body)).await.map_err(|error| body_failed(&error))?;
+        let errand = Errand { onward, place, pass, group, peer, content, watch };
         let Answered { lease, answer } = self.ask(&errand).await?;
         let cookie = affinity::cookie(&self.shared, group, &lease, &errand.onward, peer.is_secure());
         let mut response = match answer {
@@ -220,7 +271,6 @@ impl Worker {
                 self.shared.counters.retries.up();
             }
             tried.push(upstream.address);
-            upstream.requests.up();
             match self.attempt(errand, upstream).await? {
                 Ok(answer) => {
                     if upstream.health.succeeded(self.shared.now_ms()) {
@@ -241,7 +291,12 @@ impl Worker {
 
     async fn attempt(&self, errand: &Errand<'_>, upstream: &Upstream) -> Result<Result<Answer, ClientError>, Page> {
         let onward = Onward { upstream: upstream.address, ..errand.onward };
-        let fields = headers::to_upstream(&onward).map_err(|error| {
+        let id = || errand.watch.id(onward.head, onward.trusted);
+        let fields = headers::to_upstream(&onward).and_then(|mut fields| {
+            fields.set("x-request-id", id())?;
+            Ok(fields)
+        });
+        let fields = fields.map_err(|error| {
             Page::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, format!("The request cannot be passed on: {error}."))
         })?;
         let request = OutgoingRequest {
@@ -250,12 +305,15 @@ impl Worker {
             fields,
             body: errand.content.lend(),
         };
-        let client = self.client(&errand.pass.timeouts);
-        Ok(if onward.upgrade.is_some() {
+        let client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened));
+        let attempt = Attempt::begin(errand.watch, upstream);
+        let outcome = if onward.upgrade.is_some() {
             client.upgrade(upstream.address, request).await
         } else {
             client.send(upstream.address, request).await.map(|(head, body)| Answer::Response(head, body))
-        })
+        };
+        attempt.end(&outcome);
+        Ok(outcome)
     }
 
     fn onward<'a>(&'a self, head: &'a RequestHead, peer: &Peer) -> Onward<'a> {
@@ -276,8 +334,7 @@ impl Worker {
 
     fn client(&self, timeouts: &Timeouts) -> Client {
         let mut clients = self.clients.borrow_mut();
-        // Those that differ only in what begins after a request share a pool.
-        let wanted = Timeouts { tunnel: Duration::ZERO, ..timeouts.clone() };
+        let wanted = pooled_by(timeouts);
         if let Some((_, client)) = clients.iter().find(|(known, _)| *known == wanted) {
             return client.clone();
         }
@@ -311,8 +368,11 @@ impl Worker {
         } else if body.is_empty() {
             Body::Empty
         } else {
-            let stop = endless.then(|| errand.peer.stop.clone());
-            Body::from_source(Returning::new(body, stop, Arc::clone(&self.shared), lease))
+            let end = endless.then(|| self.shared.streams_end(&errand.peer.stop));
+            if endless {
+                errand.watch.is_endless();
+            }
+            Body::from_source(Returning::new(body, end, Arc::clone(&self.shared), lease, Rc::clone(errand.watch)))
         };
         Ok(response)
     }
@@ -328,11 +388,18 @@ impl Worker {
         let fields =
             headers::to_client(head).map_err(|error| unfit(errand.place, &lease.upstream, &error.to_string()))?;
         let shared = Arc::clone(&self.shared);
-        let stop = errand.peer.stop.clone();
+        let end = self.shared.streams_end(&errand.peer.stop);
+        let cut = lease.upstream.control.cut();
         let idle_timeout = errand.pass.timeouts.tunnel;
+        let watch = Rc::clone(errand.watch);
+        watch.becomes_tunnel();
         Ok(Response::upgrade(fields, move |client| async move {
             let (_open, _lease) = (shared.tunnel_opened(), lease);
-            tunnel::splice(client, stream, idle_timeout, &stop).await;
+            let client = watch.measured(client);
+            tokio::select! {
+                () = tunnel::splice(client, stream, idle_timeout, &end) => {}
+                () = cut.cancelled() => {}
+            }
         }))
     }
 
@@ -340,9 +407,9 @@ impl Worker {
         if matches!(error.kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_)) {
             return; // the client's fault, not the upstream's
         }
-        upstream.failures.up();
         let failure = if error.is_connect() { Failure::Connect } else { Failure::Answer };
         if group.failed(upstream, failure, self.shared.now_ms()) {
+            upstream.metrics.cells.mine().ejections.up();
             tracing::warn!(upstream = %upstream.address, error = %error.kind, "upstream is left out for a while");
         } else {
             tracing::debug!(upstream = %upstream.address, stage = %error.stage, error = %error.kind, "attempt failed");
@@ -390,6 +457,11 @@ fn refused(place: &Place, group: &Group, refusal: Refusal, last: Option<&ClientE
     Page::new(StatusCode::SERVICE_UNAVAILABLE, what)
         .hint("Try again in a moment.")
         .field("retry-after", seconds.max(1).to_string())
+}
+
+/// What a pool depends on. Those that differ only in what begins after a request share one.
+fn pooled_by(timeouts: &Timeouts) -> Timeouts {
+    Timeouts { tunnel: Duration::ZERO, ..timeouts.clone() }
 }
 
 /// The target in the form an origin server expects (RFC 9112 §3.2).
@@ -473,29 +545,45 @@ fn unreachable(place: &Place, error: &ClientError) -> Page {
 /// by itself, and its reader comes back.
 struct Returning {
     body: Body,
-    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The end of an endless one.
+    end: Option<Fired>,
+    /// Fires when an operator or a reload ends what is under way with this upstream; waited for only by an answer
+    /// that is not there at once.
+    cut: Option<Fired>,
     shared: Arc<Shared>,
     lease: Lease,
+    watch: Rc<Watch>,
 }
 
+type Fired = Pin<Box<dyn Future<Output = ()>>>;
+
 impl Returning {
-    fn new(body: Body, stop: Option<Stop>, shared: Arc<Shared>, lease: Lease) -> Self {
-        let stopped = stop.map(|stop| Box::pin(stop.cancelled_owned()) as Pin<Box<dyn Future<Output = ()>>>);
-        Self { body, stopped, shared, lease }
+    fn new(body: Body, end: Option<Stop>, shared: Arc<Shared>, lease: Lease, watch: Rc<Watch>) -> Self {
+        let end = end.map(|end| Box::pin(end.cancelled_owned()) as Fired);
+        Self { body, end, cut: None, shared, lease, watch }
     }
 }
 
 impl Source for Returning {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
+            if let Some(Ok(bytes)) = &chunk {
+                self.watch.sent(bytes.len());
+            }
             if let Some(Err(error)) = &chunk {
                 self.shared.counters.broken_off.up();
+                self.watch.broken_off();
                 tracing::debug!(upstream = %self.lease.upstream.address, %error, "upstream broke off its response");
             }
             return Poll::Ready(chunk);
         }
-        match &mut self.stopped {
-            Some(stopped) => stopped.as_mut().poll(cx).map(|()| None),
+        let control = &self.lease.upstream.control;
+        let cut = self.cut.get_or_insert_with(|| Box::pin(control.cut().cancelled_owned()));
+        let is_cut = cut.as_mut().poll(cx).is_ready();
+        match &mut self.end {
+            Some(_) if is_cut => Poll::Ready(None),
+            Some(end) => end.as_mut().poll(cx).map(|()| None),
+            None if is_cut => Poll::Ready(Some(Err(BodyError::Closed))),
             None => Poll::Pending,
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::balance::key_of;
-use crate::counters::Counter;
+use crate::control::Control;
 use crate::health::Health;
+use crate::metrics::Server;
 
 /// A backend, its health and its counts.
 #[derive(Debug)]
@@ -18,21 +19,21 @@ pub(crate) struct Upstream {
     pub(crate) health: Health,
     /// Requests it has now.
     in_flight: AtomicU32,
-    /// Requests handed to it, attempts included.
-    pub(crate) requests: Counter,
-    /// Attempts that ended without a response head.
-    pub(crate) failures: Counter,
+    /// What an operator wants of it.
+    pub(crate) control: Control,
+    /// What it has done.
+    pub(crate) metrics: Arc<Server>,
 }
 
 impl Upstream {
-    pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
+    pub(crate) fn new(address: SocketAddr, metrics: Arc<Server>) -> Arc<Self> {
         Arc::new(Self {
             address,
             id: key_of(address.to_string().as_bytes()),
             health: Health::default(),
             in_flight: AtomicU32::new(0),
-            requests: Counter::default(),
-            failures: Counter::default(),
+            control: Control::default(),
+            metrics,
         })
     }
 

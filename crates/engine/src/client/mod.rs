@@ -17,7 +17,7 @@ use crate::{Body, Fields, Method, ResponseHead, Upgraded};
 use http1::Limits;
 use link::{Failure, Link};
 use pool::Pool;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -98,6 +98,8 @@ pub enum Answer {
 #[derive(Clone)]
 pub struct Client {
     shared: Rc<Shared>,
+    /// Counts the connections that this clone opens.
+    opened: Option<Rc<Cell<u32>>>,
 }
 
 /// What all clones of a client, and the bodies of its responses, have in common.
@@ -125,6 +127,7 @@ impl Client {
                 buffers: Rc::new(Buffers::default()),
                 pool: RefCell::default(),
             }),
+            opened: None,
         }
     }
 
@@ -183,6 +186,16 @@ impl Client {
         link.into_upgraded().map(|stream| Answer::Upgraded(head, stream)).ok_or(failed(ClientErrorKind::Closed))
     }
 
+    /// A clone that counts in `opened` the connections it opens.
+    pub fn counting(&self, opened: Rc<Cell<u32>>) -> Self {
+        Self { shared: self.shared.clone(), opened: Some(opened) }
+    }
+
+    /// Closes the connections that are kept for servers of which `is_wanted` says no.
+    pub fn retain(&self, is_wanted: impl Fn(SocketAddr) -> bool) {
+        self.shared.pool.borrow_mut().retain(is_wanted);
+    }
+
     /// How many connections are kept for later requests.
     pub fn idle_connections(&self) -> usize {
         self.shared.pool.borrow().len()
@@ -225,6 +238,9 @@ impl Client {
             Ok(Ok(socket)) => {
                 // Without the option small requests are late by a round trip: slower, not wrong.
                 let _ = socket.set_nodelay(true);
+                if let Some(opened) = &self.opened {
+                    opened.set(opened.get() + 1);
+                }
                 return Ok(Link::new(addr, Stream::Tokio(socket), settings.clone(), self.shared.buffers.clone()));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ClientErrorKind::Refused,

@@ -41,6 +41,11 @@ impl Pool {
         }
     }
 
+    /// Closes what is kept for servers of which `is_wanted` says no.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(SocketAddr) -> bool) {
+        self.idle.retain(|addr, _| is_wanted(*addr));
+    }
+
     /// Closes what has been unused for too long, also for servers nobody asks any more.
     fn sweep(&mut self, now: Instant, settings: &ClientSettings) {
         let timeout = settings.pool_idle_timeout;

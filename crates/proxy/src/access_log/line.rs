@@ -229,8 +229,7 @@ impl Default for Clock {
 
 impl Clock {
     pub(super) fn set(&mut self, now: SystemTime) {
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.millis = since.subsec_millis();
         if self.second == since.as_secs() {
@@ -312,8 +311,7 @@ mod tests {
     #[test]
     fn values_of_a_query_are_secrets_until_somebody_asks() {
         let target = "/x?token=s3cret&q=a%20b&flag&=y";
-        let entry =
-            Entry { target, referer: Some(b"http://u:p@app.local/?session=abc#frag=1"), ..Entry::example() };
+        let entry = Entry { target, referer: Some(b"http://u:p@app.local/?session=abc#frag=1"), ..Entry::example() };
         for format in [LogFormat::Clf, LogFormat::Json] {
             let line = written(format, false, &entry);
             assert!(line.contains("/x?token=*&q=*&*&=*"), "{line}");

@@ -32,8 +32,11 @@ mod upstreams;
 mod value;
 mod warn;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::access_log::LogSettings;
 
 pub(crate) use value::normal_name;
 
@@ -58,6 +61,10 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// Peers whose `X-Forwarded-*` fields are believed (and extended) instead of replaced.
     pub trusted: Vec<Network>,
+    /// Where answers are noted; `None`: nowhere.
+    pub access_log: Option<LogSettings>,
+    /// Where operators look; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
 }
 
 /// What a look at a configuration brought.

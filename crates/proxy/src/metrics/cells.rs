@@ -96,6 +96,23 @@ impl Durations {
         }))
     }
 
+    /// The duration in milliseconds that a share of all stays below, taken as evenly spread within its bucket; what
+    /// took longer than the last edge counts as that. `None` when there is nothing.
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let wanted = self.count() as f64 * share;
+        let mut passed = 0.0;
+        let mut low = 0.0;
+        for (edge, count) in Self::edges_ms().zip(self.counts) {
+            let count = count as f64;
+            if count > 0.0 && passed + count >= wanted {
+                return Some(low + (edge - low) * (wanted - passed) / count);
+            }
+            passed += count;
+            low = edge;
+        }
+        (self.count() > 0).then_some(low)
+    }
+
     /// The counts by bucket, in the order of [`Durations::edges_ms`]; the last one has no upper edge.
     pub fn counts(&self) -> &[u64] {
         &self.counts
@@ -147,7 +164,7 @@ impl<T: Default> PerThread<T> {
 
 /// The calling thread's place among the cells. It is given back when the thread ends, so that the number of places
 /// used is that of threads alive at a time; numbers in it go on from where they were.
-pub(crate) fn slot() -> usize {
+fn slot() -> usize {
     thread_local! {
         static MINE: Place = Place::take();
     }
@@ -251,6 +268,9 @@ mod tests {
         assert_eq!(sums.counts()[17], 2);
         assert_eq!(sums.counts()[18], 1, "longer than all edges");
         assert_eq!(sums.count(), 7);
+        assert_eq!(sums.quantile_ms(0.99), Some(60_000.0));
+        assert_eq!(sums.quantile_ms(2.0 / 7.0), Some(0.1));
+        assert_eq!(Durations::default().quantile_ms(0.5), None);
         assert_eq!(sums.cumulative().last().unwrap(), (f64::INFINITY, 7));
         assert!((sums.sum_seconds() - 180.001_201).abs() < 1e-6, "{}", sums.sum_seconds());
     }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 pub use cells::Durations;
-pub(crate) use cells::{Line, Number, PerThread, slot};
+pub(crate) use cells::{Line, Number, PerThread};
+pub(crate) use text::{CONTENT_TYPE, write as write_text};
 
 use cells::Histogram;
 
@@ -46,18 +47,10 @@ pub(crate) struct ServerCells {
     pub(crate) attempts: Number,
     pub(crate) classes: [Number; CLASSES.len()],
     pub(crate) failures: Number,
-    pub(crate) in_flight: Number,
     pub(crate) took: Histogram,
     pub(crate) opened: Number,
     pub(crate) refused: Number,
     pub(crate) ejections: Number,
-}
-
-/// One thread's counts of what belongs to no route.
-#[derive(Debug, Default)]
-pub(crate) struct CommonCells {
-    pub(crate) requests: Number,
-    pub(crate) unrouted: Number,
 }
 
 /// A route: host and location.
@@ -78,7 +71,6 @@ pub(crate) struct Metrics {
     routes: Mutex<BTreeMap<String, Weak<Route>>>,
     /// By upstream and server.
     servers: Mutex<BTreeMap<(String, String), Weak<Server>>>,
-    pub(crate) common: PerThread<CommonCells>,
     pub(crate) reloads: AtomicU64,
     pub(crate) reloads_refused: AtomicU64,
     /// Seconds since 1970 of the last reload that took effect; 0 before.
@@ -177,6 +169,8 @@ pub struct Status {
     pub version: String,
     /// When this process began, in seconds since 1970.
     pub started_at_s: u64,
+    /// Connections of clients that are open now.
+    pub connections: u64,
     /// Requests received.
     pub requests: u64,
     /// Requests for a host or a path that is not configured.
@@ -202,7 +196,6 @@ impl Metrics {
         Self {
             routes: Mutex::default(),
             servers: Mutex::default(),
-            common: PerThread::new(),
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             reloaded_at_s: AtomicU64::new(0),
@@ -224,6 +217,12 @@ impl Metrics {
     pub(crate) fn handle_reload(&self, now_s: u64) {
         self.reloads.fetch_add(1, Relaxed);
         self.reloaded_at_s.store(now_s, Relaxed);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -257,7 +256,6 @@ impl Server {
         let mut counts = ServerCounts {
             attempts,
             failures: sum(|cells| &cells.failures),
-            in_flight: sum(|cells| &cells.in_flight),
             opened,
             // Every attempt needs a connection: an old one, a new one, or one that could not be had.
             reused: attempts.saturating_sub(opened).saturating_sub(refused),

@@ -22,15 +22,27 @@ pub(crate) fn write(status: &Status) -> String {
 fn process(page: &mut Page, status: &Status) {
     page.family("build_info", "gauge", "Always 1; says which version runs.");
     page.line("build_info", &[("version", &status.version)], 1.0);
-    let started = [("start_time_seconds", "gauge", "When this process began, in seconds since 1970.", status.started_at_s)];
+    let started =
+        [("start_time_seconds", "gauge", "When this process began, in seconds since 1970.", status.started_at_s)];
     let totals = [
+        ("connections_open", "gauge", "Connections of clients that are open.", status.connections),
         ("requests_total", "counter", "Requests received.", status.requests),
         ("unrouted_total", "counter", "Requests for a host or a path that is not configured.", status.unrouted),
         ("reloads_total", "counter", "Configurations put to work after the first one.", status.reloads),
-        ("reloads_refused_total", "counter", "Configurations that had mistakes and changed nothing.", status.reloads_refused),
+        (
+            "reloads_refused_total",
+            "counter",
+            "Configurations that had mistakes and changed nothing.",
+            status.reloads_refused,
+        ),
         ("last_reload_time_seconds", "gauge", "When the last reload took effect; 0 before.", status.reloaded_at_s),
         ("access_log_lines_total", "counter", "Lines written to the access log.", status.log_lines),
-        ("access_log_dropped_total", "counter", "Lines lost because the access log could not be written in time.", status.log_dropped),
+        (
+            "access_log_dropped_total",
+            "counter",
+            "Lines lost because the access log could not be written in time.",
+            status.log_dropped,
+        ),
     ];
     for (name, kind, help, value) in started.into_iter().chain(totals) {
         page.family(name, kind, help);
@@ -40,7 +52,11 @@ fn process(page: &mut Page, status: &Status) {
 
 fn routes(page: &mut Page, status: &Status) {
     let routes = &status.routes;
-    page.family("route_requests_total", "counter", "Requests answered, by class of the status; gone: the client left first.");
+    page.family(
+        "route_requests_total",
+        "counter",
+        "Requests answered, by class of the status; gone: the client left first.",
+    );
     for route in routes {
         for (class, count) in CLASSES.iter().zip(route.classes) {
             page.line("route_requests_total", &[("route", &route.name), ("class", class)], count as f64);
@@ -56,7 +72,9 @@ fn routes(page: &mut Page, status: &Status) {
     let singles: [(&str, &str, &str, Pick); 5] = [
         ("route_in_flight", "gauge", "Requests being answered, tunnels included.", |route| route.in_flight),
         ("route_retries_total", "counter", "Attempts after the first one.", |route| route.retries),
-        ("route_broken_off_total", "counter", "Answers that an upstream broke off in the middle.", |route| route.broken_off),
+        ("route_broken_off_total", "counter", "Answers that an upstream broke off in the middle.", |route| {
+            route.broken_off
+        }),
         ("route_tunnels_total", "counter", "Connections that switched to another protocol.", |route| route.tunnels),
         ("route_tunnels_open", "gauge", "Those of them that are still open.", |route| route.tunnels_open),
     ];
@@ -99,7 +117,9 @@ fn servers(page: &mut Page, status: &Status) {
         ("server_in_flight", "gauge", "Requests with it now.", |counts| counts.in_flight),
         ("server_ejections_total", "counter", "How often it was taken out after failures.", |counts| counts.ejections),
         ("server_connections_opened_total", "counter", "Connections opened to it.", |counts| counts.opened),
-        ("server_connections_reused_total", "counter", "Requests over a connection that was open already.", |counts| counts.reused),
+        ("server_connections_reused_total", "counter", "Requests over a connection that was open already.", |counts| {
+            counts.reused
+        }),
     ];
     for (name, kind, help, pick) in singles {
         page.family(name, kind, help);

@@ -35,7 +35,7 @@ fn h13_fields_of_one_connection_end_at_the_proxy() {
          Proxy-Authorization: Basic eDp5\r\nA: 1\r\n",
     );
     let names: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once(':')?.0)).collect();
-    assert_eq!(names, ["host", "a", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"]);
+    assert_eq!(names, ["host", "a", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "x-request-id"]);
 }
 
 #[test]

@@ -1,0 +1,382 @@
+//! One request as counts and log see it, from its head to the end of its answer.
+//!
+//! A [`Watch`] goes along with the request and then with its answer; when the last holder lets go of it the request is
+//! over, however it ended, and is counted and logged. Nobody has to remember to say so.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use engine::{
+    Answer, Body, BodyError, ClientError, ClientErrorKind, Fields, Request, RequestHead, Response, Source, Version,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::access_log::{AccessLog, Entry};
+use crate::metrics::{Line, Route, RouteCells, class};
+use crate::upstream::Upstream;
+
+/// One request.
+pub(crate) struct Watch {
+    started: Instant,
+    route: RefCell<Option<Arc<Line<RouteCells>>>>,
+    /// 0 until there is an answer.
+    status: Cell<u16>,
+    tries: Cell<u32>,
+    upstream_took: Cell<Option<Duration>>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    /// Whether its end says nothing about how long an answer takes: a tunnel, an event stream.
+    is_endless: Cell<bool>,
+    is_tunnel: Cell<bool>,
+    /// Connections opened for it.
+    pub(crate) opened: Rc<Cell<u32>>,
+    id: RefCell<Option<String>>,
+    log: Option<Logged>,
+}
+
+/// What only the log wants to know.
+struct Logged {
+    log: Rc<Arc<AccessLog>>,
+    client: IpAddr,
+    version: Version,
+    method: String,
+    target: String,
+    host: String,
+    referer: Option<Vec<u8>>,
+    agent: Option<Vec<u8>>,
+    route: RefCell<Option<String>>,
+    upstream: Cell<Option<SocketAddr>>,
+}
+
+impl Watch {
+    pub(crate) fn new(request: &Request, log: Option<&Rc<Arc<AccessLog>>>) -> Rc<Self> {
+        Rc::new(Self {
+            started: Instant::now(),
+            route: RefCell::default(),
+            status: Cell::new(0),
+            tries: Cell::new(0),
+            upstream_took: Cell::new(None),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            is_endless: Cell::new(false),
+            is_tunnel: Cell::new(false),
+            opened: Rc::default(),
+            id: RefCell::default(),
+            log: log.map(|log| Logged::new(request, Rc::clone(log))),
+        })
+    }
+
+    /// It belongs to a route.
+    pub(crate) fn routed(&self, name: &str, route: &Route) {
+        let cells = Arc::clone(route.cells.mine());
+        cells.in_flight.up();
+        *self.route.borrow_mut() = Some(cells);
+        if let Some(logged) = &self.log {
+            *logged.route.borrow_mut() = Some(name.to_owned());
+        }
+    }
+
+    /// An upstream is asked.
+    fn asked(&self, upstream: SocketAddr) {
+        self.tries.set(self.tries.get() + 1);
+        if self.tries.get() > 1 {
+            self.count(|cells| cells.retries.up());
+        }
+        if let Some(logged) = &self.log {
+            logged.upstream.set(Some(upstream));
+        }
+    }
+
+    /// It has become a connection that carries something else.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.is_endless.set(true);
+        if !self.is_tunnel.replace(true) {
+            self.count(|cells| {
+                cells.tunnels.up();
+                cells.tunnels_open.up();
+            });
+        }
+    }
+
+    /// A client's connection whose bytes are counted.
+    pub(crate) fn measured<S>(self: &Rc<Self>, stream: S) -> Measured<S> {
+        Measured { stream, watch: Rc::clone(self) }
+    }
+
+    /// The upstream has answered.
+    fn heard(&self, took: Duration) {
+        self.upstream_took.set(Some(took));
+    }
+
+    /// The upstream broke its answer off.
+    pub(crate) fn broken_off(&self) {
+        self.count(|cells| cells.broken_off.up());
+    }
+
+    /// Its end says nothing about how long an answer takes.
+    pub(crate) fn is_endless(&self) {
+        self.is_endless.set(true);
+    }
+
+    /// What the client is told and how long that is, as far as that is known already.
+    pub(crate) fn answered(self: &Rc<Self>, response: &Response) {
+        self.status.set(response.status.as_u16());
+        // Content that nobody counts on its way is counted now, as if all of it went.
+        if Rc::strong_count(self) == 1 {
+            self.sent(response.body.exact_len().map_or(0, |length| length as usize));
+        }
+    }
+
+    pub(crate) fn sent(&self, count: usize) {
+        self.bytes_out.set(self.bytes_out.get() + count as u64);
+        self.count(|cells| cells.bytes_out.add(count as u64));
+    }
+
+    pub(crate) fn received(&self, count: usize) {
+        self.bytes_in.set(self.bytes_in.get() + count as u64);
+        self.count(|cells| cells.bytes_in.add(count as u64));
+    }
+
+    /// The request's content, counted.
+    pub(crate) fn count_content(self: &Rc<Self>, body: Body) -> Body {
+        match body.exact_len() {
+            Some(length) => {
+                self.received(length as usize); // whoever sends less breaks off
+                body
+            }
+            None => Body::from_source(Counted { body, watch: Rc::clone(self) }),
+        }
+    }
+
+    /// The client's name for the request, if it may have one, or a new one.
+    pub(crate) fn id(&self, head: &RequestHead, is_trusted: bool) -> String {
+        let mut id = self.id.borrow_mut();
+        let given = || head.field_str("x-request-id").filter(|id| is_trusted && is_sound(id));
+        id.get_or_insert_with(|| given().map_or_else(new_id, str::to_owned)).clone()
+    }
+
+    fn count(&self, count: impl FnOnce(&RouteCells)) {
+        if let Some(cells) = &*self.route.borrow() {
+            count(cells);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        let status = self.status.get();
+        self.count(|cells| {
+            cells.in_flight.down();
+            if self.is_tunnel.get() {
+                cells.tunnels_open.down();
+            }
+            cells.ended(status, (!self.is_endless.get()).then_some(took));
+        });
+        let Some(logged) = &self.log else { return };
+        let id = self.id.borrow_mut().take().unwrap_or_else(new_id);
+        let upstream = logged.upstream.get().map(|upstream| upstream.to_string());
+        logged.log.add(&Entry {
+            client: logged.client,
+            method: &logged.method,
+            target: &logged.target,
+            version: if logged.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            host: &logged.host,
+            referer: logged.referer.as_deref(),
+            agent: logged.agent.as_deref(),
+            request_id: &id,
+            status,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            route: logged.route.borrow().as_deref(),
+            upstream: upstream.as_deref(),
+            tries: self.tries.get(),
+            took,
+            upstream_took: self.upstream_took.get(),
+        });
+    }
+}
+
+/// One attempt with an upstream. Dropped before its end, nobody waits for it any more.
+pub(crate) struct Attempt<'a> {
+    watch: &'a Watch,
+    upstream: &'a Upstream,
+    begun: Instant,
+    opened_before: u32,
+    is_over: bool,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn begin(watch: &'a Watch, upstream: &'a Upstream) -> Self {
+        watch.asked(upstream.address);
+        upstream.metrics.cells.mine().attempts.up();
+        Self { watch, upstream, begun: Instant::now(), opened_before: watch.opened.get(), is_over: false }
+    }
+
+    pub(crate) fn end(mut self, outcome: &Result<Answer, ClientError>) {
+        self.is_over = true;
+        let cells = self.upstream.metrics.cells.mine();
+        match outcome {
+            Ok(Answer::Response(head, _) | Answer::Upgraded(head, _)) => {
+                let took = self.begun.elapsed();
+                self.watch.heard(took);
+                cells.took.record(took);
+                cells.classes[class(head.status().as_u16())].up();
+            }
+            // Not the upstream's fault.
+            Err(error) if matches!(error.kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_)) => {
+                cells.classes[class(0)].up();
+            }
+            Err(error) => {
+                cells.failures.up();
+                if error.is_connect() {
+                    cells.refused.up();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let cells = self.upstream.metrics.cells.mine();
+        cells.opened.add(u64::from(self.watch.opened.get() - self.opened_before));
+        if !self.is_over {
+            cells.classes[class(0)].up();
+        }
+    }
+}
+
+impl Logged {
+    fn new(request: &Request, log: Rc<Arc<AccessLog>>) -> Self {
+        let head = &request.head;
+        let field = |name: &str| head.field(name).map(<[u8]>::to_vec);
+        Self {
+            log,
+            client: request.peer_addr().ip().to_canonical(),
+            version: head.version(),
+            method: head.method().to_string(),
+            target: head.target().to_owned(),
+            host: head.host().to_owned(),
+            referer: field("referer"),
+            agent: field("user-agent"),
+            route: RefCell::default(),
+            upstream: Cell::new(None),
+        }
+    }
+}
+
+/// Longest name of a request that is believed.
+const ID_BYTES_MAX: usize = 128;
+
+/// Whether a name of a request may go on: what logs and other programs take for one word.
+fn is_sound(id: &str) -> bool {
+    let is_fine =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
+    !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_fine)
+}
+
+/// A name for a request that no other has: not a secret, so it may be guessed.
+fn new_id() -> String {
+    thread_local! {
+        static NEXT: Cell<(u64, u64)> = {
+            static THREADS: AtomicU64 = AtomicU64::new(1);
+            use std::hash::{BuildHasher as _, RandomState};
+            let random = RandomState::new();
+            Cell::new((random.hash_one(THREADS.fetch_add(1, Relaxed)), random.hash_one(0)))
+        };
+    }
+    NEXT.with(|next| {
+        let (thread, count) = next.get();
+        next.set((thread, count.wrapping_add(1)));
+        format!("{thread:016x}{count:016x}")
+    })
+}
+
+/// A client's connection after a 101, whose bytes are counted on their way.
+pub(crate) struct Measured<S> {
+    stream: S,
+    watch: Rc<Watch>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Measured<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.watch.received(buffer.filled().len() - before);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Measured<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &polled {
+            self.watch.sent(*count);
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Content that is counted on its way.
+struct Counted {
+    body: Body,
+    watch: Rc<Watch>,
+}
+
+impl Source for Counted {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let polled = self.body.poll_chunk(cx);
+        if let Poll::Ready(Some(Ok(chunk))) = &polled {
+            self.watch.received(chunk.len());
+        }
+        polled
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        self.body.exact_len()
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.body.trailers()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_requests_differ_and_are_sound() {
+        let (one, two) = (new_id(), new_id());
+        assert_ne!(one, two);
+        assert!(is_sound(&one), "{one}");
+        let elsewhere = std::thread::spawn(new_id).join().expect("the thread makes a name");
+        assert_ne!(elsewhere[..16], one[..16], "threads do not share their first half");
+    }
+
+    #[test]
+    fn only_one_harmless_word_goes_on_as_a_name() {
+        for (id, expect) in
+            [("abc-123", true), ("", false), ("a b", false), ("a\"b", false), ("é", false), (&"x".repeat(129), false)]
+        {
+            assert_eq!(is_sound(id), expect, "{id}");
+        }
+    }
+}
