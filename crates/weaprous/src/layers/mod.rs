@@ -5,6 +5,7 @@
 //! compression, [`ETags`], [`Timeout`].
 
 mod access_log;
+mod basic_auth;
 mod cors;
 mod etag;
 mod rate_limit;
@@ -12,6 +13,7 @@ mod request_id;
 mod timeout;
 
 pub use access_log::{AccessLog, LogFormat};
+pub use basic_auth::BasicAuth;
 pub use cors::Cors;
 pub use etag::ETags;
 pub use rate_limit::RateLimit;

@@ -11,7 +11,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Refuses requests of clients that ask too often: 429 with `Retry-After`. Every answer says how many more are good
@@ -108,10 +108,31 @@ impl RateLimit {
         }
     }
 
-    fn ask(&self, key: Key, now: Nanos) -> Verdict {
-        let shard = &self.shards[self.hasher.hash_one(&key) as usize % SHARDS];
+    fn now(&self) -> Nanos {
+        self.start.elapsed().as_nanos() as Nanos
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Nanos>> {
+        let shard = &self.shards[self.hasher.hash_one(key) as usize % SHARDS];
         // A panic under the lock could only be one of the allocator; the table is still whole.
-        let mut shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what this client did, for layers that count something else than requests.
+    pub(super) fn count(&self, request: &Request) {
+        self.ask(self.key(request), self.now());
+    }
+
+    /// How long this client has to wait; `None` if one more is good. Counts nothing.
+    pub(super) fn wait_s(&self, request: &Request) -> Option<u64> {
+        let key = self.key(request);
+        let full_at = self.shard(&key).get(&key).copied().unwrap_or_default();
+        let (verdict, _) = self.rule.judge(full_at, self.now());
+        (!verdict.is_good).then_some(verdict.reset_s)
+    }
+
+    fn ask(&self, key: Key, now: Nanos) -> Verdict {
+        let mut shard = self.shard(&key);
         let full_at = shard.get(&key).copied().unwrap_or_default();
         let (verdict, full_at) = self.rule.judge(full_at, now);
         if verdict.is_good {
@@ -167,8 +188,7 @@ fn subscriber(addr: IpAddr) -> IpAddr {
 impl Layer for RateLimit {
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move {
-            let now = self.start.elapsed().as_nanos() as Nanos;
-            let verdict = self.ask(self.key(&request), now);
+            let verdict = self.ask(self.key(&request), self.now());
             let response = if verdict.is_good {
                 next.run(request).await
             } else {

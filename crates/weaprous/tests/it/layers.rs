@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use testkit::RawResponse;
-use weaprous::layers::{AccessLog, Cors, ETags, LogFormat, RateLimit, RequestIds, Timeout};
+use weaprous::layers::{AccessLog, BasicAuth, Cors, ETags, LogFormat, RateLimit, RequestIds, Timeout};
 use weaprous::prelude::*;
 
 fn vary(response: &RawResponse) -> String {
@@ -227,4 +227,23 @@ fn a_handler_that_takes_too_long_is_given_up() {
     assert_eq!((response.status, response.field("retry-after")), (503, Some("5")));
     assert_eq!(next(&dropped), "dropped");
     assert_eq!(get(&server, "/quick", &[]).text(), "quick");
+}
+
+#[test]
+fn a_password_opens_and_too_many_wrong_ones_do_not() {
+    let app = App::new().layer(BasicAuth::new("my \"files\"", "al", "pa:ss")).route("/", [GET], async || "in");
+    let server = serve(app);
+    let status = |field: &str| get(&server, "/", &[field]).status;
+    let asked = get(&server, "/", &[]);
+    assert_eq!(asked.status, 401);
+    assert_eq!(asked.field("www-authenticate"), Some("Basic realm=\"my files\", charset=\"UTF-8\""));
+    assert_eq!(status("Authorization: Basic YWw6cGE6c3M="), 200); // al:pa:ss
+    assert_eq!(status("Authorization: basic YWw6cGE6c3M="), 200);
+    for wrong in ["Basic YWw6cGE6c3MK", "Basic YWw6", "Basic !", "Basic", "Bearer YWw6cGE6c3M=", ""] {
+        assert_eq!(status(&format!("Authorization: {wrong}")), 401, "{wrong}");
+    }
+    let last = (0..40).map(|_| status("Authorization: Basic YWw6eA==")).last();
+    assert_eq!((last, status("Authorization: Basic YWw6cGE6c3M=")), (Some(429), 429), "also with the right one");
+    // Somebody else is not locked out.
+    assert_eq!(get(&server, "/", &["X-Forwarded-For: 192.0.2.1", "Authorization: Basic YWw6cGE6c3M="]).status, 200);
 }

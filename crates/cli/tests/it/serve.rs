@@ -1,0 +1,174 @@
+//! `weaprous serve`: a folder on the network.
+
+use crate::support::process::Weaprous;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use tempfile::TempDir;
+use testkit::{RawClient, RawResponse};
+
+struct Shown {
+    process: Weaprous,
+    addr: SocketAddr,
+}
+
+/// A folder with a page, a folder, a hidden file.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("photos")).unwrap();
+    fs::write(folder.path().join("photos/one.txt"), "one").unwrap();
+    fs::write(folder.path().join("notes.txt"), "notes").unwrap();
+    fs::write(folder.path().join(".secret"), "secret").unwrap();
+    folder
+}
+
+fn serve(folder: &Path, args: &[&str]) -> Shown {
+    let folder = folder.to_str().expect("a temporary folder's name is text");
+    let mut process = Weaprous::start(["serve", folder, "--port", "0"].iter().chain(args));
+    let addr = process.address("here");
+    Shown { process, addr }
+}
+
+impl Shown {
+    fn ask(&self, method: &str, target: &str, fields: &[&str], content: &[u8]) -> RawResponse {
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        let mut client = RawClient::connect(self.addr);
+        let length = content.len();
+        let host = self.addr;
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{fields}\r\n"));
+        client.send(content);
+        client.read_response_to(method)
+    }
+
+    fn get(&self, target: &str, fields: &[&str]) -> RawResponse {
+        self.ask("GET", target, fields, b"")
+    }
+
+    /// Posts a file as the page's form does.
+    fn upload(&self, target: &str, name: &str, content: &str, fields: &[&str]) -> RawResponse {
+        let form = format!(
+            "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: text/plain\r\n\r\n{content}\r\n--xyz--\r\n"
+        );
+        let fields: Vec<&str> =
+            ["Content-Type: multipart/form-data; boundary=xyz"].iter().chain(fields).copied().collect();
+        self.ask("POST", target, &fields, form.as_bytes())
+    }
+}
+
+#[test]
+fn a_folder_is_listed_and_its_files_are_sent() {
+    let folder = folder();
+    let mut shown = serve(folder.path(), &["--server-ip", "127.0.0.1"]);
+    shown.process.wait_for_text("Only this machine can see it");
+    let page = shown.get("/", &["Accept: text/html"]);
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("href=\"notes.txt\"") && page.text().contains("href=\"photos/\""), "{}", page.text());
+    assert!(!page.text().contains("secret") && !page.text().contains("<form"), "{}", page.text());
+    assert_eq!(shown.get("/photos/one.txt", &[]).text(), "one");
+    assert_eq!(shown.get("/photos", &[]).field("location"), Some("/photos/"));
+    for target in ["/.secret", "/../notes.txt", "/none"] {
+        assert!(matches!(shown.get(target, &[]).status, 400 | 404), "{target}");
+    }
+    assert_eq!(shown.ask("POST", "/", &[], b"").status, 405);
+    let line = shown.process.wait_for_text("GET /photos/one.txt HTTP/1.1\" 200 3");
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+    shown.process.signal("TERM");
+    assert_eq!(shown.process.end().0.code(), Some(0));
+}
+
+#[test]
+fn who_can_see_it_is_said_plainly() {
+    let folder = folder();
+    let mut shown = serve(folder.path(), &["--qr", "--quiet"]);
+    let warning = shown.process.wait_for_text("on this network can");
+    assert!(
+        warning.starts_with("EVERYONE on this network can read ") && warning.contains("--server-ip 127.0.0.1"),
+        "{warning}"
+    );
+    let lines = shown.process.lines().join("\n");
+    // A machine without any network has no address to show a code of.
+    assert_eq!(lines.contains("  network  http://"), lines.contains('█'), "{lines}");
+    assert_eq!(shown.get("/notes.txt", &[]).text(), "notes");
+}
+
+#[test]
+fn choices_are_obeyed() {
+    let folder = folder();
+    fs::write(folder.path().join("home.htm"), "home").unwrap();
+    let local = ["--server-ip", "127.0.0.1", "--quiet"];
+    let with = |args: &[&str]| serve(folder.path(), &[&local, args].concat());
+    assert_eq!(with(&["--hidden"]).get("/.secret", &[]).text(), "secret");
+    assert_eq!(with(&["--no-listing"]).get("/", &[]).status, 404);
+    let app = with(&["--index", "home.htm", "--spa"]);
+    assert_eq!(app.get("/", &[]).text(), "home");
+    assert_eq!(app.get("/some/where", &["Accept: text/html"]).text(), "home");
+    assert_eq!(app.get("/some/where.js", &["Accept: text/html"]).status, 404);
+    let mut json = serve(folder.path(), &["--server-ip", "127.0.0.1", "--json-log"]);
+    json.get("/notes.txt?token=hidden", &[]);
+    let line: serde_json::Value = serde_json::from_str(&json.process.wait_for_text("\"path\"")).unwrap();
+    assert_eq!((&line["path"], &line["status"]), (&"/notes.txt".into(), &200.into()));
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let folder = folder();
+    let shown = serve(folder.path(), &["--server-ip", "127.0.0.1", "--auth", "alice:pass:word"]);
+    assert_eq!(shown.get("/", &[]).field("www-authenticate"), Some("Basic realm=\"files\", charset=\"UTF-8\""));
+    assert_eq!(shown.get("/notes.txt", &["Authorization: Basic YWxpY2U6cGFzcw=="]).status, 401);
+    assert_eq!(shown.get("/notes.txt", &["Authorization: Basic YWxpY2U6cGFzczp3b3Jk"]).text(), "notes");
+}
+
+#[test]
+fn files_can_be_added_and_none_is_replaced() {
+    let folder = folder();
+    let outside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(outside.path(), folder.path().join("out")).unwrap();
+    let shown = serve(folder.path(), &["--server-ip", "127.0.0.1", "--upload", "--upload-mib-max", "1", "--quiet"]);
+    assert!(shown.get("/", &[]).text().contains("<form method=\"post\""));
+    let added = shown.upload("/photos/", "two.txt", "two", &[&format!("Origin: http://{}", shown.addr)]);
+    assert_eq!((added.status, added.field("location")), (303, Some("/photos/")));
+    assert_eq!(fs::read_to_string(folder.path().join("photos/two.txt")).unwrap(), "two");
+    assert_eq!(shown.upload("/", "notes.txt", "other", &[]).status, 303);
+    assert_eq!(fs::read_to_string(folder.path().join("notes.txt")).unwrap(), "notes");
+    assert_eq!(fs::read_to_string(folder.path().join("notes (2).txt")).unwrap(), "other");
+    assert_eq!(shown.upload("/", "../../up.txt", "x", &[]).status, 303);
+    assert!(folder.path().join("up.txt").exists(), "only the last part of a name counts");
+    // From another site, outside, hidden, too long, none.
+    assert_eq!(shown.upload("/", "evil.txt", "x", &["Origin: http://evil.example"]).status, 403);
+    assert_eq!(shown.upload("/out/", "a.txt", "x", &[]).status, 404);
+    assert_eq!(shown.upload("/none/", "a.txt", "x", &[]).status, 404);
+    assert_eq!(shown.upload("/", ".bashrc", "x", &[]).status, 422);
+    assert_eq!(shown.upload("/", "", "", &[]).status, 422);
+    assert_eq!(shown.upload("/", "long.txt", &"x".repeat(1_100_000), &[]).status, 413);
+    let names = |path: &Path| {
+        let mut names: Vec<_> =
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names(folder.path()),
+        [".secret", "notes (2).txt", "notes.txt", "out", "photos", "up.txt"],
+        "no leftovers"
+    );
+    assert!(names(outside.path()).is_empty());
+}
+
+#[test]
+fn wrong_arguments_end_it_with_a_hint() {
+    let folder = folder();
+    let path = folder.path().to_str().unwrap();
+    let check = |args: &[&str], code: i32, hint: &str| {
+        let (status, text) = Weaprous::start(["serve"].iter().chain(args)).end();
+        assert_eq!(status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(hint), "{args:?}: {text}");
+    };
+    check(&["/no/such/folder"], 2, "give a folder that can be read");
+    check(&[&format!("{path}/notes.txt")], 2, "give a folder that can be read");
+    check(&[path, "--upload", "--port", "0"], 2, "add --auth USER:PASSWORD");
+    check(&[path, "--auth", "alice", "--port", "0"], 2, "--auth takes USER:PASSWORD");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    check(&[path, "--server-ip", "127.0.0.1", "--port", &port], 3, "--port");
+}
