@@ -54,6 +54,20 @@ pub struct App {
 }
 
 /// One pattern with its methods and handler. [`App::route`] makes the plain ones.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// async fn no_store(request: Request, next: Next) -> Response {
+///     next.run(request).await.field("cache-control", "no-store")
+/// }
+///
+/// let upload = Route::new("/upload", [PUT], async |text: String| text.len().to_string());
+/// let app = App::new().add_route(upload.body_bytes_max(50_000_000).layer(no_store));
+/// let response = Client::new(app).put("/upload").body("x".repeat(3_000_000)).send();
+/// assert_eq!((response.text().as_str(), response.field("cache-control")), ("3000000", Some("no-store")));
+/// ```
 pub struct Route {
     pattern: String,
     methods: Vec<Method>,
@@ -109,6 +123,21 @@ impl App {
     /// Adds a route. `/users/{id}` takes one segment, `/files/{path..}` the rest of the path; the most specific
     /// pattern wins. `HEAD` comes with `GET`, and `OPTIONS` with every route.
     ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let app = App::new()
+    ///     .route("/users/me", [GET], async || "you")
+    ///     .route("/users/{id}", [GET], async |Path(id): Path<u64>| format!("number {id}"))
+    ///     .route("/files/{path..}", [GET], async |Path(path): Path<String>| path);
+    /// let client = Client::new(app);
+    /// assert_eq!(client.get("/users/me").send().text(), "you");
+    /// assert_eq!(client.get("/users/7").send().text(), "number 7");
+    /// assert_eq!(client.get("/files/a/b").send().text(), "a/b");
+    /// assert_eq!(client.delete("/users/7").send().field("allow"), Some("GET, HEAD, OPTIONS"));
+    /// ```
+    ///
     /// `/a` and `/a/` are two paths: each is answered only if it has a route, and nobody is redirected from one to the
     /// other. A 404 at one of them says so if the other is there.
     #[track_caller]
@@ -129,6 +158,15 @@ impl App {
 
     /// Puts another application below a prefix such as `/api`. It keeps its layers, inside ours, and its state
     /// before ours; what it does not set, it takes from us.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let api = App::new().route("/tasks", [GET], async || Json(["buy bread"]));
+    /// let client = Client::new(App::new().nest("/api", api));
+    /// assert_eq!(client.get("/api/tasks").send().json::<Vec<String>>(), ["buy bread"]);
+    /// ```
     pub fn nest(mut self, prefix: &str, app: App) -> Self {
         self.nested.push((prefix.to_owned(), app));
         self
@@ -136,6 +174,14 @@ impl App {
 
     /// Answers what no route covers, instead of a 404. Of nested applications the one with the longest prefix that
     /// covers the path counts.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let app = App::new().fallback(async |request: Request| format!("nothing at {}", request.path()));
+    /// assert_eq!(Client::new(app).get("/x").send().text(), "nothing at /x");
+    /// ```
     pub fn fallback<Args: 'static>(mut self, handler: impl Handler<Args>) -> Self {
         self.fallback = Some(Arc::new(Erased::new(handler)));
         self
@@ -148,6 +194,24 @@ impl App {
     }
 
     /// Wraps everything, also 404 and 405. The first layer added is the outermost.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// /// Lets in who knows the word.
+    /// async fn guard(request: Request, next: Next) -> Result<Response, Problem> {
+    ///     if request.field("x-word") == Some("please") {
+    ///         Ok(next.run(request).await)
+    ///     } else {
+    ///         Err(Problem::forbidden("say the word"))
+    ///     }
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/", [GET], async || "come in").layer(guard));
+    /// assert_eq!(client.get("/").field("x-word", "please").send().text(), "come in");
+    /// assert_eq!(client.get("/").send().status(), StatusCode::FORBIDDEN);
+    /// ```
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Arc::new(layer));
         self
@@ -160,6 +224,17 @@ impl App {
     }
 
     /// Believes `X-Forwarded-*` from these addresses. Unless it is called, from loopback.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let app = App::new()
+    ///     .trust_proxies(["192.0.2.1".parse().expect("an address")])
+    ///     .route("/", [GET], async |ClientAddr(addr): ClientAddr| addr.to_string());
+    /// let client = Client::new(app).from_addr("192.0.2.1:4711".parse().expect("an address"));
+    /// assert_eq!(client.get("/").field("x-forwarded-for", "198.51.100.7").send().text(), "198.51.100.7");
+    /// ```
     pub fn trust_proxies(mut self, proxies: impl IntoIterator<Item = IpAddr>) -> Self {
         self.trusted = Some(proxies.into_iter().map(|addr| addr.to_canonical()).collect());
         self
@@ -172,12 +247,30 @@ impl App {
     }
 
     /// Accepts this many bytes of content, instead of [`engine`]'s default of 2 MiB: beyond it 413.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let app = App::new().body_bytes_max(10).route("/", [POST], async |text: String| text);
+    /// let client = Client::new(app);
+    /// assert_eq!(client.post("/").body("0123456789").send().status(), StatusCode::OK);
+    /// assert_eq!(client.post("/").body("0123456789a").send().status(), StatusCode::CONTENT_TOO_LARGE);
+    /// ```
     pub fn body_bytes_max(mut self, max: u64) -> Self {
         self.body_bytes_max = Some(max);
         self
     }
 
     /// Checks the routes and makes the application ready to be shared.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    ///
+    /// let twice = App::new().route("/{id}", [GET], async || "one").route("/{name}", [GET], async || "two");
+    /// let error = twice.prepare().expect_err("both answer the same requests").to_string();
+    /// assert!(error.contains("`/{id}`") && error.contains("`/{name}`"), "{error}");
+    /// ```
     ///
     /// # Errors
     /// A malformed pattern, or two routes that answer the same requests: both patterns are named, and where they
@@ -193,7 +286,23 @@ impl App {
         Ok(Prepared::new(assembly))
     }
 
-    /// As [`App::prepare`], in the form that [`Server::listen`] takes.
+    /// As [`App::prepare`], in the form that [`Server::listen`] takes: for limits and deadlines of one's own, several
+    /// addresses, or TLS.
+    ///
+    /// ```
+    /// use engine::{Server, Settings};
+    /// use std::time::Duration;
+    /// use weaprous::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let service = App::new().route("/", [GET], async || "hello").into_service()?;
+    /// let settings = Settings { keep_alive_timeout: Duration::from_secs(5), ..Settings::default() };
+    /// let server = Server::new(settings).listen("127.0.0.1:0".parse()?, service)?;
+    /// # let stop = Stop::new();
+    /// # stop.cancel();
+    /// server.run(stop, weaprous::GRACE)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`App::prepare`].

@@ -32,6 +32,18 @@
 //! bound.run(stop)?;
 //! # Ok(()) }
 //! ```
+//!
+//! Tests ask an application without a socket, in plain `#[test]` functions: see [`testing`].
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `multipart` (on) | the module `multipart`: forms with files, received to disk |
+//! | `websocket` (on) | the module `websocket` |
+//! | `compression` | the module `compress`: gzip, Brotli, Zstandard; links their encoders |
+//! | `tower` | the module `interop`: `tower` services and axum routers; the types of the `http` crate |
+//! | `full` | all of them |
 
 #![deny(missing_docs)]
 

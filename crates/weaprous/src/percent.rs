@@ -1,4 +1,14 @@
 //! Percent-encoding (RFC 3986 §2.1): decoded exactly once, never twice.
+//!
+//! ```
+//! use weaprous::percent;
+//!
+//! assert_eq!(percent::encode("a b/ä"), "a%20b%2F%C3%A4");
+//! assert_eq!(percent::decode("a%20b%2F%C3%A4").as_deref(), Ok("a b/ä"));
+//! assert_eq!(percent::decode("%2520").as_deref(), Ok("%20"));
+//! assert_eq!(percent::decode_form("a+b").as_deref(), Ok("a b"));
+//! assert!(percent::decode("%zz").is_err());
+//! ```
 
 /// Why a string could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,19 @@
 //!
 //! A handler returns a [`Problem`]. It leaves as `application/problem+json`, unless the client's `Accept` prefers
 //! HTML: then the application turns it into a page at the very end, whoever made it.
+//!
+//! ```
+//! use weaprous::prelude::*;
+//! use weaprous::testing::Client;
+//!
+//! let app = App::new().route("/", [GET], async || Problem::conflict("somebody was faster").member("by", "ann"));
+//! let client = Client::new(app);
+//! let document = client.get("/").send();
+//! assert_eq!(document.field("content-type"), Some("application/problem+json"));
+//! assert_eq!(document.text(), r#"{"by":"ann","detail":"somebody was faster","status":409,"title":"Conflict"}"#);
+//! let page = client.get("/").field("accept", "text/html").send();
+//! assert!(page.text().contains("<h1>409 Conflict</h1>"));
+//! ```
 
 use crate::response::IntoResponse;
 use engine::{Body, BodyError, Fields, InvalidField, Response, StatusCode};

@@ -12,6 +12,21 @@ use std::rc::Rc;
 
 /// A received request. Layers and handlers that want all of it take it by value; most handlers name extractors
 /// instead.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// async fn anything(request: Request) -> Result<String, Problem> {
+///     let id: Path<u64> = request.extract().await?;
+///     let (method, path) = (request.method(), request.path().to_owned());
+///     let text: String = request.read().await?;
+///     Ok(format!("{method} {path} (number {}): {text}", id.0))
+/// }
+///
+/// let client = Client::new(App::new().route("/notes/{id}", [PUT], anything));
+/// assert_eq!(client.put("/notes/7").body("hello").send().text(), "PUT /notes/7 (number 7): hello");
+/// ```
 #[derive(Debug)]
 pub struct Request {
     /// Start line and fields.

@@ -2,7 +2,7 @@
 
 use super::socket::{self, WebSocket};
 use super::{WebSocketError, WebSocketLimits};
-use crate::csrf;
+use crate::csrf::{self, Csrf};
 use crate::extract::{FromRequest, ViaBody};
 use crate::problem::Problem;
 use crate::request::Request;
@@ -49,7 +49,9 @@ impl FromRequest<ViaBody> for WebSocketUpgrade {
         let offered = request.head.fields().tokens("sec-websocket-protocol");
         let offered = offered.filter_map(|token| std::str::from_utf8(token).ok()).map(str::to_owned).collect();
         let origin = request.field("origin").map(str::to_owned);
-        let is_own_origin = origin.as_deref().is_none_or(|origin| csrf::is_origin_of(origin, request.host()));
+        let is_own = |origin: &str| csrf::is_origin_of(origin, request.host());
+        let is_unprotected = request.scope().csrf == Csrf::Off || request.is_origin_allowed();
+        let is_own_origin = is_unprotected || origin.as_deref().is_none_or(is_own);
         let (stop, limits) = (request.stop().clone(), WebSocketLimits::default());
         Ok(Self { accept, offered, chosen: None, limits, origin, is_own_origin, stop })
     }

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Pages of other sites are kept out: a browser says by `Origin` who asks, and only the site's own pages get in unless
-//! [`WebSocketUpgrade::allow_origins`] says otherwise. Pings are answered, and sent where nothing was heard for a
+//! [`WebSocketUpgrade::allow_origins`], a [`Cors`](crate::layers::Cors) layer or [`Csrf::Off`](crate::Csrf::Off) says
+//! otherwise. Pings are answered, and sent where nothing was heard for a
 //! while; a client that answers nothing is given up. When the server stops, open sockets are closed with 1001. No
 //! message is longer than [`WebSocketLimits`] allows, and `send` waits while the client is behind.
 //!
