@@ -26,8 +26,9 @@ impl Smooth {
         let mut best = (i64::MIN, 0);
         for (index, candidate) in candidates.iter().enumerate() {
             let credit = self.credit.entry(candidate.id).or_default();
-            // Who was away for long, or had another weight, has no claim on a burst now.
-            *credit = (*credit + i64::from(candidate.weight)).clamp(-sum, sum);
+            // Who had another weight, or other rivals, has no claim on a burst now. In steady state a credit stays
+            // below the sum before it grows, so below twice the sum here.
+            *credit = (*credit + i64::from(candidate.weight)).clamp(-2 * sum, 2 * sum);
             if *credit > best.0 {
                 best = (*credit, index);
             }
@@ -57,6 +58,8 @@ mod tests {
         assert_eq!(turns(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(turns(&[3, 1], 8), [0, 0, 1, 0, 0, 0, 1, 0]);
         assert_eq!(turns(&[1, 1], 4), [0, 1, 0, 1]);
+        // Credits of a heavy one grow beyond the sum in between.
+        assert_eq!(turns(&[15, 1, 1], 17).iter().filter(|turn| **turn == 0).count(), 15);
     }
 
     proptest! {
