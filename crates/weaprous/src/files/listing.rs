@@ -163,13 +163,13 @@ impl Order {
     /// Folders stand first, whatever the order.
     fn sort(self, entries: &mut [Entry]) {
         entries.sort_by(|a, b| {
-            let by_name = || natural(&a.name, &b.name);
             let by_key = match self.key {
-                Key::Name => by_name(),
-                Key::Size => a.size.cmp(&b.size).then_with(by_name),
-                Key::Modified => a.modified.cmp(&b.modified).then_with(by_name),
+                Key::Name => natural(&a.name, &b.name),
+                Key::Size => a.size.cmp(&b.size),
+                Key::Modified => a.modified.cmp(&b.modified),
             };
-            a.kind.cmp(&b.kind).then(if self.is_descending { by_key.reverse() } else { by_key })
+            let by_key = if self.is_descending { by_key.reverse() } else { by_key };
+            a.kind.cmp(&b.kind).then(by_key).then_with(|| natural(&a.name, &b.name))
         });
     }
 }
@@ -282,7 +282,10 @@ fn push_count(page: &mut String, listing: &Listing) {
     let folders = listing.entries.len() - files;
     let bytes = listing.entries.iter().filter_map(|entry| entry.size).sum();
     let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    let _ = write!(page, "<footer>{}, {}, {}", plural(folders, "folder"), plural(files, "file"), human(bytes));
+    let _ = write!(page, "<footer>{}, {}", plural(folders, "folder"), plural(files, "file"));
+    if files > 0 {
+        let _ = write!(page, ", {}", human(bytes));
+    }
     if listing.truncated {
         let _ = write!(page, "; only the first {ENTRIES_MAX} are shown");
     }
