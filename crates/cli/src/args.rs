@@ -1,5 +1,6 @@
 //! What was typed, as types. Nothing here acts.
 
+use certs::Name;
 use chat::{ChannelName, UserName};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Tracker(Tracker),
     /// The chat client for terminals; talks directly to the others
     Chat(Chat),
+    /// A certificate for this machine in its network, by an authority of its own
+    Cert(Cert),
 }
 
 /// Arguments of `weaprous up`.
@@ -43,6 +46,15 @@ pub(crate) struct Up {
     /// Port of the proxy, the one people open; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub(crate) proxy_port: u16,
+    /// Speaks https with a certificate for this network (see `weaprous cert`) or with that of --tls-cert; the proxy's
+    /// port then explains how to trust it and leads there
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Port for https; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) tls_port: u16,
+    #[command(flatten)]
+    pub(crate) tls_files: TlsFiles,
     /// Port of the backend
     #[arg(long, value_name = "PORT", default_value_t = 9000)]
     pub(crate) backend_port: u16,
@@ -72,6 +84,8 @@ pub(crate) struct Backend {
     pub(crate) data: DataDir,
     #[command(flatten)]
     pub(crate) site: SiteDirs,
+    #[command(flatten)]
+    pub(crate) tls: TlsFiles,
 }
 
 /// Arguments of `weaprous proxy`.
@@ -86,6 +100,8 @@ pub(crate) struct Proxy {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "config/proxy.conf")]
     pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) tls: TlsFiles,
 }
 
 /// Arguments of `weaprous tracker`.
@@ -102,6 +118,8 @@ pub(crate) struct Tracker {
     pub(crate) trusted_proxy: Vec<IpAddr>,
     #[command(flatten)]
     pub(crate) data: DataDir,
+    #[command(flatten)]
+    pub(crate) tls: TlsFiles,
 }
 
 /// Arguments of `weaprous chat`.
@@ -140,6 +158,37 @@ pub(crate) struct Chat {
     /// Where the device key and the history are kept [default: a folder per name below the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Arguments of `weaprous cert`.
+#[derive(Debug, Args)]
+pub(crate) struct Cert {
+    /// For all names and addresses of this machine; makes the authority, too, where there is none
+    #[arg(long, required = true)]
+    pub(crate) lan: bool,
+    /// For this name or address, too; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<Name>,
+    /// Keeps it in the folder `tls` of this data directory [default: ~/.local/share/weaprous/tls]
+    #[arg(long, value_name = "DIR", env = "WEAPROUS_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Speaking TLS with certificates from files. They are loaded again when they change, and on SIGHUP.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TlsFiles {
+    /// Speaks TLS with this certificate and its chain (PEM); may be repeated: chosen by name, the first is the default
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Vec<PathBuf>,
+    /// The private key of --tls-cert (PEM); as often as that, in the same order
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Vec<PathBuf>,
+    /// Lets only clients in whose certificate was signed by one of these authorities (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// With --tls-client-ca: lets clients without a certificate in, too
+    #[arg(long, requires = "tls_client_ca")]
+    pub(crate) tls_client_optional: bool,
 }
 
 /// Where things are kept.

@@ -6,6 +6,7 @@ mod data;
 mod exit;
 mod servers;
 mod stop;
+mod tls;
 mod up;
 
 use args::{Arguments, Command};
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => servers::proxy(&args),
         Command::Tracker(args) => servers::tracker(&args),
         Command::Chat(args) => chat_client::run(args),
+        Command::Cert(args) => tls::cert(&args),
     };
     exit::code(outcome)
 }

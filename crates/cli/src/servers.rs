@@ -4,11 +4,12 @@ use crate::args::{Backend, Proxy, SiteDirs, Tracker};
 use crate::data;
 use crate::exit::Failure;
 use crate::stop::{GRACE, on_signals};
+use crate::tls::with_files;
 use accounts::{Accounts, StoreSessions};
 use anyhow::Context as _;
 use backend::{BackendSettings, Site};
 use chat::Store;
-use engine::{Server, Service, Settings, Stop};
+use engine::{Server, Service, Settings, Stop, Tls};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,13 +26,10 @@ pub(crate) fn backend(args: &Backend) -> Result<(), Failure> {
     let shared = Shared::open(args.data.data_dir.clone(), "server")?;
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
-    let server = listen_app(
-        Server::new(Settings::default()),
-        address,
-        "--server-port",
-        trusting(shared.backend(&args.site)?, &args.trusted_proxy),
-    )?;
-    serve_as(server, "backend")
+    let tls = with_files(&args.tls)?;
+    let app = trusting(shared.backend(&args.site, tls.is_some())?, &args.trusted_proxy);
+    let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--server-port", app)?;
+    serve_as(server, "backend", tls.is_some())
 }
 
 /// `weaprous tracker`.
@@ -40,13 +38,10 @@ pub(crate) fn tracker(args: &Tracker) -> Result<(), Failure> {
     let _only = data::only_tracker(&shared.folder)?;
     data::block_on(data::refuse_demo_on_network(&shared.store, args.server_ip))??;
     let address = SocketAddr::new(args.server_ip, args.server_port);
-    let server = listen_app(
-        Server::new(Settings::default()),
-        address,
-        "--server-port",
-        trusting(shared.tracker()?, &args.trusted_proxy),
-    )?;
-    serve_as(server, "tracker")
+    let tls = with_files(&args.tls)?;
+    let app = trusting(shared.tracker()?, &args.trusted_proxy);
+    let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--server-port", app)?;
+    serve_as(server, "tracker", tls.is_some())
 }
 
 /// `weaprous proxy`.
@@ -54,8 +49,9 @@ pub(crate) fn proxy(args: &Proxy) -> Result<(), Failure> {
     let config = proxy::Config::load(&args.config).map_err(|error| Failure::Usage(error.to_string()))?;
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let service = proxy::service(Arc::new(config));
-    let server = listen(Server::new(proxy_settings()), address, "--server-port", service)?;
-    serve_as(server, "proxy")
+    let tls = with_files(&args.tls)?;
+    let server = listen_over(tls.as_ref(), Server::new(proxy_settings()), address, "--server-port", service)?;
+    serve_as(server, "proxy", tls.is_some())
 }
 
 /// What backend and tracker share: the store, and who is logged in.
@@ -79,8 +75,8 @@ impl Shared {
         Ok(Self { store, accounts, folder, sessions })
     }
 
-    /// The pages.
-    pub(crate) fn backend(&self, site: &SiteDirs) -> Result<App, Failure> {
+    /// The pages; whether cookies are for TLS only.
+    pub(crate) fn backend(&self, site: &SiteDirs, secure_cookies: bool) -> Result<App, Failure> {
         let from = |folder: &Option<PathBuf>, embedded: fn() -> Site| match folder {
             Some(folder) => Site::dir(folder).map_err(|error| Failure::Usage(error.to_string())),
             None => Ok(embedded()),
@@ -90,7 +86,7 @@ impl Shared {
             sessions: Arc::clone(&self.sessions),
             www: from(&site.www, Site::embedded_www)?,
             static_files: from(&site.static_dir, Site::embedded_static)?,
-            secure_cookies: false,
+            secure_cookies,
         }))
     }
 
@@ -110,8 +106,19 @@ pub(crate) fn trusting(app: App, proxies: &[IpAddr]) -> App {
 
 /// Adds an application to a server.
 pub(crate) fn listen_app(server: Server, address: SocketAddr, flag: &'static str, app: App) -> Result<Server, Failure> {
+    listen_app_over(None, server, address, flag, app)
+}
+
+/// As [`listen_app`], over TLS if there is any.
+pub(crate) fn listen_app_over(
+    tls: Option<&Tls>,
+    server: Server,
+    address: SocketAddr,
+    flag: &'static str,
+    app: App,
+) -> Result<Server, Failure> {
     let service = app.into_service().context("the routes of the application contradict each other")?;
-    listen(server, address, flag, service)
+    listen_over(tls, server, address, flag, service)
 }
 
 /// Adds a service to a server; `flag` is the argument that would choose another address.
@@ -121,7 +128,22 @@ pub(crate) fn listen<S: Service>(
     flag: &'static str,
     make: impl Fn() -> S + Send + Sync + 'static,
 ) -> Result<Server, Failure> {
-    server.listen(address, make).map_err(|error| Failure::Listen(format!("{error} ({flag})")))
+    listen_over(None, server, address, flag, make)
+}
+
+/// As [`listen`], over TLS if there is any.
+pub(crate) fn listen_over<S: Service>(
+    tls: Option<&Tls>,
+    server: Server,
+    address: SocketAddr,
+    flag: &'static str,
+    make: impl Fn() -> S + Send + Sync + 'static,
+) -> Result<Server, Failure> {
+    let listening = match tls {
+        Some(tls) => server.listen_tls(address, tls.clone(), make),
+        None => server.listen(address, make),
+    };
+    listening.map_err(|error| Failure::Listen(format!("{error} ({flag})")))
 }
 
 /// The proxy passes bodies of any length on; its limits are rates and idle times, not sizes.
@@ -129,10 +151,15 @@ pub(crate) fn proxy_settings() -> Settings {
     Settings { body_bytes_max: u64::MAX, ..Settings::default() }
 }
 
-/// Serves a server that has one address, and prints it.
-fn serve_as(server: Server, name: &str) -> Result<(), Failure> {
-    let address = *server.local_addrs().first().context("a server listens somewhere")?;
-    serve(server, || println!("  {name:<8} http://{address}"))
+/// Serves a server, and prints its addresses.
+fn serve_as(server: Server, name: &str, is_secure: bool) -> Result<(), Failure> {
+    let addresses = server.local_addrs().to_vec();
+    let scheme = if is_secure { "https" } else { "http" };
+    serve(server, || {
+        for address in addresses {
+            println!("  {name:<8} {scheme}://{address}");
+        }
+    })
 }
 
 /// Serves until a signal, after `announce` has said so.

@@ -3,12 +3,14 @@
 use crate::args::Up;
 use crate::data::{self, DEMO_PASSWORD, DEMO_USER};
 use crate::exit::Failure;
-use crate::servers::{Shared, listen, listen_app, proxy_settings, serve, trusting};
+use crate::servers::{Shared, listen, listen_app, listen_over, proxy_settings, serve, trusting};
+use crate::tls;
 use anyhow::Context as _;
-use engine::Server;
+use certs::LanCertificate;
+use engine::{Server, Service, Tls};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -29,24 +31,95 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
     let _only = data::only_tracker(&shared.folder)?;
     data::block_on(prepare(args, &shared))??;
 
+    let secure = Secure::of(args)?;
     let at = |port| SocketAddr::new(args.server_ip, port);
+    // Behind encryption nobody but the proxy reaches the backend, where passwords arrive.
+    let backend_ip = if secure.is_some() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { args.server_ip };
     let proxy_ip = [args.server_ip]; // from which the proxy reaches the other two, unless that is loopback
     let server = Server::new(proxy_settings());
-    let server =
-        listen_app(server, at(args.backend_port), "--backend-port", trusting(shared.backend(&args.site)?, &proxy_ip))?;
-    let server = listen_app(server, at(args.tracker_port), "--tracker-port", trusting(shared.tracker()?, &proxy_ip))?;
+    let pages = trusting(shared.backend(&args.site, secure.is_some())?, &proxy_ip);
+    let server = listen_app(server, SocketAddr::new(backend_ip, args.backend_port), "--backend-port", pages)?;
+    let tracker = trusting(shared.tracker()?, &proxy_ip);
+    let server = listen_app(server, at(args.tracker_port), "--tracker-port", tracker)?;
     let (backend, tracker) = (server.local_addrs()[0], server.local_addrs()[1]);
     let config = proxy::Config::parse("built-in configuration", &proxy_config(backend, tracker))
         .map_err(|errors| anyhow::anyhow!("the built-in proxy configuration is wrong: {errors:?}"))?;
-    let server = listen(server, at(args.proxy_port), "--proxy-port", proxy::service(Arc::new(config)))?;
-    let page = server.local_addrs()[2];
+    let service = proxy::service(Arc::new(config));
+    let server = match &secure {
+        None => listen(server, at(args.proxy_port), "--proxy-port", service)?,
+        Some(secure) => secure.listen(args, server, service)?,
+    };
+    let page = Page { address: server.local_addrs()[2], beside: server.local_addrs().get(3).copied() };
 
     serve(server, || {
-        print!("{}", greeting(args, &shared.folder, [page, backend, tracker]));
+        let trust = page.beside.filter(|_| secure.as_ref().is_some_and(|secure| secure.lan.is_some()));
+        print!("{}", greeting(args, &shared.folder, &page, trust, [backend, tracker]));
         if args.open {
-            open_browser(page);
+            open_browser(&page.url());
         }
     })
+}
+
+/// What https is spoken with.
+struct Secure {
+    tls: Tls,
+    /// The certificate for this network and its folder, if it is that one.
+    lan: Option<(LanCertificate, PathBuf)>,
+}
+
+impl Secure {
+    fn of(args: &Up) -> Result<Option<Self>, Failure> {
+        if let Some(tls) = tls::with_files(&args.tls_files)? {
+            return Ok(Some(Self { tls, lan: None }));
+        }
+        if !args.tls {
+            return Ok(None);
+        }
+        let folder = tls::folder(args.data.data_dir.as_deref())?;
+        let certificate = tls::lan(&folder, &[])?;
+        Ok(Some(Self { tls: tls::with_lan(&certificate)?, lan: Some((certificate, folder)) }))
+    }
+
+    /// The service at the port for https, and the way there at the proxy's own.
+    fn listen<S: Service>(
+        &self,
+        args: &Up,
+        server: Server,
+        service: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Result<Server, Failure> {
+        let at = |port| SocketAddr::new(args.server_ip, port);
+        let server = listen_over(Some(&self.tls), server, at(args.tls_port), "--tls-port", service)?;
+        let tls_port = server.local_addrs()[2].port();
+        let certificate = self.lan.as_ref().map(|(certificate, _)| certificate.clone());
+        let server = listen(server, at(args.proxy_port), "--proxy-port", tls::beside(certificate, tls_port))?;
+        Ok(match self.lan.clone() {
+            Some((_, folder)) => server.on_one_worker(move || tls::keep_renewed(folder)),
+            None => server,
+        })
+    }
+}
+
+/// Where the page is.
+struct Page {
+    address: SocketAddr,
+    /// With https: the port without, which leads to the page.
+    beside: Option<SocketAddr>,
+}
+
+impl Page {
+    fn url(&self) -> String {
+        let scheme = if self.beside.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", named(self.address))
+    }
+}
+
+/// An address as people type it.
+fn named(address: SocketAddr) -> String {
+    if address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        format!("localhost:{}", address.port())
+    } else {
+        reachable(address).to_string()
+    }
 }
 
 async fn prepare(args: &Up, shared: &Shared) -> Result<(), Failure> {
@@ -77,12 +150,15 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// The addresses, and the next thing to type.
-fn greeting(args: &Up, folder: &Path, [page, backend, tracker]: [SocketAddr; 3]) -> String {
-    let page = if page.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
-        format!("localhost:{}", page.port())
-    } else {
-        reachable(page).to_string()
-    };
+fn greeting(
+    args: &Up,
+    folder: &Path,
+    page: &Page,
+    trust: Option<SocketAddr>,
+    [backend, tracker]: [SocketAddr; 2],
+) -> String {
+    let page = page.url();
+    let trust = trust.map_or_else(String::new, |trust| format!("  trust    http://{}/trust\n", named(trust)));
     let login = if args.demo {
         format!("Open the page and log in as {DEMO_USER} with {DEMO_PASSWORD}, or sign up. ")
     } else {
@@ -95,7 +171,7 @@ fn greeting(args: &Up, folder: &Path, [page, backend, tracker]: [SocketAddr; 3])
         format!(" --tracker http://{}", reachable(tracker))
     };
     format!(
-        "WeApRous is up.\n\n  page     http://{page}\n  backend  http://{backend}\n  tracker  http://{tracker}\n  \
+        "WeApRous is up.\n\n  page     {page}\n{trust}  backend  http://{backend}\n  tracker  http://{tracker}\n  \
          data     {}\n\n{login}Then, in two more terminals:\n\n  \
          {program} chat --username Alice --peer-port 9101{option}\n  \
          {program} chat --username Bob --peer-port 9102{option}\n\nCtrl-C stops it.\n",
@@ -104,10 +180,9 @@ fn greeting(args: &Up, folder: &Path, [page, backend, tracker]: [SocketAddr; 3])
 }
 
 /// Opens the page; a machine without a browser is told nothing it does not know.
-fn open_browser(page: SocketAddr) {
+fn open_browser(url: &str) {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let url = format!("http://{}", reachable(page));
-    let child = Command::new(opener).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = Command::new(opener).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     if let Err(error) = child {
         eprintln!("weaprous: cannot start {opener} ({error}); open {url} yourself");
     }
