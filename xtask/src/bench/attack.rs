@@ -141,7 +141,8 @@ fn measure(kind: Kind, options: &Options) -> Result<Outcome> {
     let url = format!("http://{}/", server.addr);
     let fire = || {
         let (connections, seconds) = (options.connections, options.seconds);
-        Load { url: &url, connections, seconds, script: None, fields: &[], http2: false }.fire(server.child.id())
+        Load { url: &url, connections, seconds, script: None, fields: &[], http2: false, calls: None }
+            .fire(server.child.id())
     };
     fire()?;
     let resident = || cost::resident_bytes(server.child.id());

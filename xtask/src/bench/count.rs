@@ -19,7 +19,6 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -177,30 +176,20 @@ fn system_calls(kind: Kind, row: &Row, options: &Options) -> Result<Vec<(String,
     let (target, expected) = (row.target(), row.body());
     let server = servers::start_checked(&[kind], &setup, &row.ask(&target, &expected))?.remove(0);
     let out = Path::new(OUT).join("calls.csv");
-    let mut perf = Command::new("perf")
-        .args(["stat", "-x", ",", "-e", "syscalls:sys_enter_*", "-p", &server.child.id().to_string(), "-o"])
-        .arg(&out)
-        .stdout(Stdio::null())
-        .spawn()
-        .context("cannot start perf")?;
-    thread::sleep(Duration::from_millis(1500)); // until it has attached to some 350 tracepoints
     let url = format!("http://{}{target}", server.addr);
-    let load = Load {
+    let shot = Load {
         url: &url,
         connections: options.connections,
         seconds: 1,
         script: row.script()?.as_deref(),
         fields: if close { &["Connection: close"] } else { &[] },
         http2: false,
+        calls: Some(&out),
     }
-    .fire(server.child.id());
-    let process = i32::try_from(perf.id()).ok().and_then(Pid::from_raw).context("a process id")?;
-    kill_process(process, Signal::INT)?;
-    perf.wait()?;
-    let requests = load?.requests;
+    .fire(server.child.id())?;
     let calls = parse_calls(&fs::read_to_string(&out)?);
     ensure!(!calls.is_empty(), "perf counted no system call; it needs root and the kernel's tracepoints");
-    Ok(calls.into_iter().map(|(name, count)| (name, count / requests)).collect())
+    Ok(calls.into_iter().map(|(name, count)| (name, count / shot.requests)).collect())
 }
 
 fn parse_calls(text: &str) -> Vec<(String, f64)> {

@@ -195,6 +195,7 @@ fn measure(row: &Row, options: &Options) -> Result<String> {
             script: script.as_deref(),
             fields: if close { &["Connection: close"] } else { &[] },
             http2: row.shape == Shape::Http2,
+            calls: None,
         };
         load.fire(running[which].child.id())
     };

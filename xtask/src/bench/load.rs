@@ -6,6 +6,7 @@ use super::{OUT, table};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// One burst of load and what came of it.
 #[derive(Clone, Copy)]
@@ -32,13 +33,15 @@ pub(crate) struct Load<'a> {
     pub(crate) script: Option<&'a Path>,
     pub(crate) fields: &'a [&'a str],
     pub(crate) http2: bool,
+    /// Where the server's system calls are written by `perf`, if they are to be counted.
+    pub(crate) calls: Option<&'a Path>,
 }
 
 impl Load<'_> {
     /// Sends it to the server that runs as `process`. Fails unless every request was answered well.
     pub(crate) fn fire(&self, process: u32) -> Result<Shot> {
         let before = Cost::of(process)?;
-        let text = if self.http2 { self.h2load()? } else { self.wrk()? };
+        let text = if self.http2 { self.h2load()? } else { self.wrk(process)? };
         let spent = Cost::of(process)?.since(before);
         let shot = if self.http2 { parse_h2load(&text, spent) } else { parse_wrk(&text, spent) };
         let shot = shot.with_context(|| format!("the load generator printed something unexpected:\n{text}"))?;
@@ -46,8 +49,17 @@ impl Load<'_> {
         Ok(shot)
     }
 
-    fn wrk(&self) -> Result<String> {
-        let mut command = pinned(LOAD_CORE, Path::new("wrk"));
+    fn wrk(&self, process: u32) -> Result<String> {
+        let mut command = match self.calls {
+            None => pinned(LOAD_CORE, Path::new("wrk")),
+            Some(out) => {
+                // perf attaches to the server first, then starts the load: not one call of it is missed.
+                let mut command = Command::new("perf");
+                command.args(["stat", "-x", ",", "-e", "syscalls:sys_enter_*", "-p", &process.to_string(), "-o"]);
+                command.arg(out).args(["--", "taskset", "-c", LOAD_CORE, "wrk"]);
+                command
+            }
+        };
         command.args(["-t1", "--latency", "--timeout", "10s"]);
         command.args([format!("-c{}", self.connections), format!("-d{}s", self.seconds)]);
         if let Some(script) = self.script {

@@ -91,7 +91,8 @@ fn open(options: &Options, kinds: &[Kind]) -> Result<String> {
         let url = format!("http://{}/", server.addr);
         let fire = |connections: usize| {
             let seconds = options.seconds;
-            Load { url: &url, connections, seconds, script: None, fields: &[], http2: false }.fire(server.child.id())
+            Load { url: &url, connections, seconds, script: None, fields: &[], http2: false, calls: None }
+                .fire(server.child.id())
         };
         let names = ["few", "few and idle", "many"];
         let columns = interleave(&names, options.rounds, |which| match which {

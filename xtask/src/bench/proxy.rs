@@ -224,7 +224,7 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
         let (_, proxy) = &running[which];
         let url = format!("{scheme}://{}/", proxy.addr);
         let fields: &[&str] = if row.close { &["Connection: close"] } else { &[] };
-        Load { url: &url, connections, seconds, script: None, fields, http2: false }.fire(proxy.child.id())
+        Load { url: &url, connections, seconds, script: None, fields, http2: false, calls: None }.fire(proxy.child.id())
     };
     for (which, kind) in kinds.iter().enumerate() {
         fire(which, WARM_UP_SECONDS).with_context(|| format!("while warming up {}", kind.name()))?;
