@@ -114,8 +114,10 @@ fn check_responses(reading: &Reading) {
     }
 }
 
+/// What a proxy passes on as it is. It answers `Expect` itself, and writes the others anew.
 fn is_forwarded(name: &str) -> bool {
-    !is_hop_by_hop(name) && !name.eq_ignore_ascii_case("host") && !name.eq_ignore_ascii_case("content-length")
+    let is_own = ["host", "content-length", "expect"].iter().any(|own| name.eq_ignore_ascii_case(own));
+    !is_own && !is_hop_by_hop(name)
 }
 
 fn write_content(out: &mut Vec<u8>, body: &mut BodyEncoder, message: &Message) {
