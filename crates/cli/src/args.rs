@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Proxy(Proxy),
     /// The tracker, alone: who is online, channels, the log of messages
     Tracker(Tracker),
+    /// Looks for mistakes in a proxy configuration, and says what it would serve
+    Check(Check),
     /// The chat client for terminals; talks directly to the others
     Chat(Chat),
     /// A certificate for this machine in its network, by an authority of its own
@@ -102,6 +104,17 @@ pub(crate) struct Proxy {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) tls: TlsFiles,
+}
+
+/// Arguments of `weaprous check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = "config/proxy.conf")]
+    pub(crate) file: PathBuf,
+    /// Prints one JSON object, for editors
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `weaprous tracker`.

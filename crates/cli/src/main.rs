@@ -2,6 +2,7 @@
 
 mod args;
 mod chat_client;
+mod check;
 mod data;
 mod exit;
 mod servers;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Backend(args) => servers::backend(&args),
         Command::Proxy(args) => servers::proxy(&args),
         Command::Tracker(args) => servers::tracker(&args),
+        Command::Check(args) => check::run(&args),
         Command::Chat(args) => chat_client::run(args),
         Command::Cert(args) => tls::cert(&args),
     };

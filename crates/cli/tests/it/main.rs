@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod chat_direct;
+mod check;
 mod durability;
 mod login;
 mod outage;

@@ -72,7 +72,7 @@ pub struct Config {
 pub struct Checked {
     /// The configuration, or every mistake found, in the order of the file, at most [`ERRORS_MAX`].
     pub outcome: Result<Config, Vec<ConfigError>>,
-    /// What is allowed and hardly meant, in the order of the file.
+    /// What is allowed and hardly meant, in the order of the file; looked for only where there is no mistake.
     pub warnings: Vec<ConfigWarning>,
 }
 
@@ -88,13 +88,13 @@ impl Config {
     /// Parses `text` and also looks for what is allowed and hardly meant.
     pub fn check(file_name: &str, text: &str) -> Checked {
         let build::Built { config, flaws, warnings } = build::build(text);
+        if !flaws.is_empty() {
+            let errors = flaws.into_iter().take(ERRORS_MAX).map(|flaw| flaw.locate(file_name, text)).collect();
+            // What looks odd beside a mistake is mostly its consequence.
+            return Checked { outcome: Err(errors), warnings: Vec::new() };
+        }
         let warnings = warnings.into_iter().map(|flaw| flaw.warning(file_name, text)).collect();
-        let outcome = if flaws.is_empty() {
-            Ok(config)
-        } else {
-            Err(flaws.into_iter().take(ERRORS_MAX).map(|flaw| flaw.locate(file_name, text)).collect())
-        };
-        Checked { outcome, warnings }
+        Checked { outcome: Ok(config), warnings }
     }
 
     /// Reads and parses a file.

@@ -328,6 +328,196 @@ fn other_values_that_are_none() {
 }
 
 #[test]
+fn an_upstream_block_is_read_wherever_it_stands() {
+    use proxy::conf::{HealthCheck, Policy, Queue};
+    let config = parse(
+        "host a { proxy_pass http://app; location /b { proxy_pass http://backend:81; } }
+         upstream app {
+            server [::1]:9000 backup max_conns=7;
+            server App.Example.org weight=3;
+            dist_policy hash cookie user;
+            health_check /healthz?x status=204 rise=1;
+            ejection share_max=40%;
+            slow_start 30s;
+            queue 9;
+         }",
+    );
+    let upstream = &config.upstreams[0];
+    assert_eq!((upstream.name.as_str(), upstream.is_named), ("app", true));
+    let servers: Vec<_> = upstream.servers.iter().map(|server| (server.address.to_string(), server.weight)).collect();
+    assert_eq!(servers, [("[::1]:9000".to_owned(), 1), ("app.example.org:80".to_owned(), 3)]);
+    assert_eq!((upstream.servers[0].backup, upstream.servers[0].max_conns), (true, Some(7)));
+    assert_eq!(upstream.policy, Policy::HashCookie("user".to_owned()));
+    let check = HealthCheck {
+        path: "/healthz?x".to_owned(),
+        status: (204, 204),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        rise: 1,
+        fall: 3,
+    };
+    assert_eq!(upstream.health_check, Some(check));
+    assert_eq!((upstream.ejection.share_max, upstream.ejection.failures), (40, 3));
+    assert_eq!(upstream.queue, Some(Queue { length: 9, wait: Duration::from_secs(5) }));
+    assert!(std::sync::Arc::ptr_eq(&pass(config.hosts[0].root.as_ref().unwrap()).upstream, upstream));
+    let inline = &pass(&config.hosts[0].locations[0].rules).upstream;
+    assert_eq!((inline.name.as_str(), inline.is_named), ("a/b", false));
+    assert_eq!(inline.servers[0].address.to_string(), "backend:81");
+}
+
+#[test]
+fn a_change_in_one_place_leaves_the_others_equal() {
+    let text = "upstream app { server 127.0.0.1:1; } host a { proxy_pass http://app; location /x { proxy_pass http://1.1.1.1:1; } }";
+    let (before, same) = (parse(text), parse(text));
+    assert_eq!(before, same);
+    let after = parse(&text.replace("1.1.1.1:1", "1.1.1.1:2"));
+    assert_ne!(before, after);
+    assert_eq!(before.upstreams[0], after.upstreams[0]);
+    assert_eq!(before.hosts[0].root, after.hosts[0].root);
+}
+
+#[test]
+fn mistakes_in_upstream_blocks() {
+    let all =
+        |line: &str| format!("upstream app {{ server 127.0.0.1:1;\n{line}\n}} host a {{ proxy_pass http://app; }}");
+    for (line, column, expect, hint) in [
+        (
+            "server http://a:1;",
+            8,
+            "an address like `127.0.0.1:9000` or `app.example.org:9000`, found `http://a:1`",
+            "without a scheme",
+        ),
+        (
+            "server 1.2.3:80;",
+            8,
+            "an address like `127.0.0.1:9000` or `app.example.org:9000`, found `1.2.3:80`",
+            "an IP address or a name",
+        ),
+        ("server 1.2.3.4:80 weight=0;", 26, "a weight from 1 to 1000, found `0`", ""),
+        ("server 1.2.3.4:80 backup=yes;", 26, "`backup` alone, found `yes`", ""),
+        ("server 1.2.3.4:80 weight=1 weight=2;", 28, "each option once, found `weight=2`", "remove one"),
+        ("health_check;", 13, "a path like `/healthz`, found `;`", ""),
+        ("health_check / status=399-200;", 23, "a status or a range like `200-399`, found `399-200`", ""),
+        ("ejection share_max=0%;", 20, "a share like `50%`, found `0%`", ""),
+        ("queue 0;", 7, "a number from 1 to 100000, found `0`", ""),
+        ("slow_start;", 11, "a duration like `500ms`, `10s` or `2m`, at most an hour, found `;`", ""),
+        (
+            "proxy_pass http://1.2.3.4;",
+            1,
+            "a directive of an `upstream` block, or `}`, found `proxy_pass`",
+            "inside a `host` block",
+        ),
+        ("slow_start 1s; slow_start 1s;", 16, "each of these once in a block, found `slow_start`", "remove one"),
+    ] {
+        check(&all(line), &[(&format!("p.conf:2:{column}: expected {expect}"), hint)]);
+    }
+    check(
+        "upstream app { }\nhost a { proxy_pass http://app; }",
+        &[("p.conf:1:1: expected an `upstream` with a `server`, found one without", "add `server")],
+    );
+    check(
+        "upstream app { server 1.2.3.4:1 backup; }\nhost a { proxy_pass http://app; }",
+        &[("p.conf:1:1: expected a `server` that is no `backup`, found backups alone", "leave out `backup`")],
+    );
+    check(
+        "upstream app { server 1.2.3.4:1; }\nupstream app { server 1.2.3.4:1; }\nhost a { proxy_pass http://app; }",
+        &[("p.conf:2:10: expected a name that no other `upstream` has, found `app`", "on line 1")],
+    );
+    check(
+        "upstream localhost { server 1.2.3.4:1; }",
+        &[("p.conf:1:10: expected a name for the upstream, found `localhost`", "is an address")],
+    );
+}
+
+#[test]
+fn mistakes_in_what_answers() {
+    let of_host = |line: &str| format!("upstream app {{ server 127.0.0.1:1; }} host a {{\n{line}\n}}");
+    for (line, column, expect, hint) in [
+        (
+            "proxy_pass http://ap;",
+            12,
+            "an address, or the name of an `upstream` block, found `http://ap`",
+            "did you mean `app`?",
+        ),
+        (
+            "proxy_pass http://other;",
+            12,
+            "an address, or the name of an `upstream` block, found `http://other`",
+            "needs a port",
+        ),
+        (
+            "proxy_pass http://app; proxy_pass http://1.2.3.4;",
+            35,
+            "one `proxy_pass` when it names an upstream, found `http://1.2.3.4`",
+            "put all servers",
+        ),
+        (
+            "proxy_pass http://app; dist_policy ip-hash;",
+            24,
+            "the policy inside the `upstream` block, found `dist_policy`",
+            "move this line",
+        ),
+        (
+            "respond 200; redirect /x;",
+            14,
+            "one of `proxy_pass`, `redirect`, `respond` and `files` in a block, found `redirect`",
+            "remove one",
+        ),
+        ("redirect 304 /x;", 10, "301, 302, 303, 307 or 308, or where to, found `304`", ""),
+        ("redirect //evil;", 10, "where to, like `https://example.org$request_uri`, found `//evil`", "begins with"),
+        ("redirect 301;", 13, "where to, like `https://example.org$request_uri`, found `;`", ""),
+        ("respond 199;", 9, "a status from 200 to 599, found `199`", ""),
+        ("respond 200 a b;", 15, "`;`, found `b`", ""),
+        ("respond 200 { }", 13, "`;`, found `{`", "has no block"),
+        (
+            "respond 200; allow 10.0.0.0/33;",
+            20,
+            "an address, a network like `10.0.0.0/8`, or `all`, found `10.0.0.0/33`",
+            "",
+        ),
+        (
+            "respond 200; rate_limit 10;",
+            25,
+            "a rate like `10/s`, `600/m` or `1000/h`, or `off`, found `10`",
+            "a number, `/`",
+        ),
+        ("respond 200; rate_limit 10/s key=cookie;", 34, "`address` or `header:NAME`, found `cookie`", ""),
+        ("respond 200; error_page 200 x;", 25, "a status from 400 to 599, found `200`", ""),
+        (
+            "respond 200; forward_auth https://a/;",
+            27,
+            "a URL like `http://127.0.0.1:9001/verify`, or `off`, found `https://a/`",
+            "not supported yet",
+        ),
+        ("respond 200; proxy_remove_header Host;", 34, "another field than `Host`, found `Host`", "exactly one"),
+        (
+            "respond 200; set_header Content-Length 5;",
+            25,
+            "a field name like `Host`, found `Content-Length`",
+            "the proxy itself",
+        ),
+        ("files /srv; rewrite /a /b;", 13, "`strip_prefix` where there are `files`, found `rewrite`", "for backends"),
+        ("respond 200; access_log json;", 14, format!("{IN_HOST}, found `access_log`").as_str(), "outside all blocks"),
+        (
+            "proxy_pass http://app; proxy_read_timeout 5s;",
+            24,
+            format!("{IN_HOST}, found `proxy_read_timeout`").as_str(),
+            "`response_timeout`",
+        ),
+    ] {
+        check(&of_host(line), &[(&format!("p.conf:2:{column}: expected {expect}"), hint)]);
+    }
+    check(
+        "listen 80 tls;\nhost a { respond 200; }",
+        &[("p.conf:1:11: expected `;`, found `tls`", "not supported yet")],
+    );
+    check(
+        "listen 80;\nlisten 0.0.0.0:80;\nhost a { respond 200; }",
+        &[("p.conf:2:8: expected each address once, found `0.0.0.0:80`", "remove one")],
+    );
+}
+
+#[test]
 fn what_is_said_twice_or_not_at_all() {
     check(
         "host a { proxy_pass http://1.2.3.4:5; }\nhost \"A.\" { proxy_pass http://1.2.3.4:5; }",

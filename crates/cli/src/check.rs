@@ -1,0 +1,161 @@
+//! `weaprous check`: what is wrong with a proxy configuration, what is odd about it, and what it would serve. Opens no
+//! socket and looks up no name.
+
+use crate::args::Check;
+use crate::exit::Failure;
+use proxy::conf::{Action, Checked, Host, Pass, Policy, Rules, Upstream};
+use proxy::{Config, ConfigError, ConfigWarning, LoadError};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Looks at a file. Mistakes are the failure, with exit code 2; warnings are not.
+pub(crate) fn run(args: &Check) -> Result<(), Failure> {
+    let file = args.file.display().to_string();
+    let (checked, warnings) = match Config::check_file(&args.file) {
+        Ok(Checked { outcome, warnings }) => (outcome, warnings),
+        Err(LoadError::Invalid(errors)) => (Err(errors), Vec::new()),
+        Err(error @ LoadError::Unreadable { .. }) => return Err(Failure::Usage(error.to_string())),
+    };
+    let missing = checked.as_ref().map(missing_files).unwrap_or_default();
+    if args.json {
+        let errors = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
+        println!("{}", json(&file, errors, &warnings, &missing));
+    } else {
+        for warning in &warnings {
+            eprintln!("{warning}\n");
+        }
+        for sentence in &missing {
+            eprintln!("{file}: warning: {sentence}\n");
+        }
+        match &checked {
+            Ok(config) => print!("{}", summary(&file, config)),
+            Err(errors) => errors.iter().for_each(|error| eprintln!("{error}\n")),
+        }
+    }
+    match checked {
+        Ok(_) => Ok(()),
+        Err(errors) if errors.len() == 1 => Err(Failure::Usage(format!("{file} has a mistake"))),
+        Err(errors) => Err(Failure::Usage(format!("{file} has {} mistakes", errors.len()))),
+    }
+}
+
+/// Sentences about files that the configuration names and that cannot be opened now.
+fn missing_files(config: &Config) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for rules in config.hosts.iter().flat_map(rules) {
+        let mut look = |what: &str, path: &Path| {
+            if let Err(error) = std::fs::File::open(path) {
+                let sentence = format!("{what} {} cannot be opened: {error}", path.display());
+                if !sentences.contains(&sentence) {
+                    sentences.push(sentence);
+                }
+            }
+        };
+        if let Action::Files(files) = &rules.action {
+            look("the folder", &files.folder);
+        }
+        if let Some(auth) = &rules.basic_auth {
+            look("the password file", &auth.file);
+        }
+        for page in &rules.error_pages {
+            look("the error page", &page.file);
+        }
+    }
+    sentences
+}
+
+fn rules(host: &Host) -> impl Iterator<Item = &Rules> {
+    host.root.iter().chain(host.locations.iter().map(|location| &location.rules))
+}
+
+/// What the configuration would serve, for people.
+fn summary(file: &str, config: &Config) -> String {
+    let mut text = format!("{file} is fine.\n");
+    let listen: Vec<String> = config.listen.iter().map(|listen| listen.address.to_string()).collect();
+    let listen = if listen.is_empty() { "where the command line says".to_owned() } else { listen.join(", ") };
+    let _ = writeln!(text, "\nlisten  {listen}");
+    for host in &config.hosts {
+        let names: Vec<String> = host.names.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "\nhost    {}", names.join(", "));
+        let mut lines: Vec<(String, String)> = Vec::new();
+        for location in &host.locations {
+            let exact = matches!(location.path, proxy::conf::PathPattern::Exact(_));
+            let path = location.path.as_str();
+            lines.push((if exact { format!("= {path}") } else { path.to_owned() }, answer(&location.rules)));
+        }
+        lines.extend(host.root.iter().map(|rules| ("everything else".to_owned(), answer(rules))));
+        let width = lines.iter().map(|(path, _)| path.len()).max().unwrap_or_default();
+        for (path, answer) in lines {
+            let _ = writeln!(text, "  {path:<width$}  {answer}");
+        }
+    }
+    for upstream in config.upstreams.iter().filter(|upstream| upstream.is_named) {
+        let _ = writeln!(text, "\nupstream {} ({})", upstream.name, policy(upstream));
+        for server in &upstream.servers {
+            let weight = if server.weight == 1 { String::new() } else { format!(" weight={}", server.weight) };
+            let max = server.max_conns.map(|max| format!(" max_conns={max}")).unwrap_or_default();
+            let backup = if server.backup { " backup" } else { "" };
+            let _ = writeln!(text, "  {}{weight}{max}{backup}", server.address);
+        }
+    }
+    text
+}
+
+fn answer(rules: &Rules) -> String {
+    let mut text = match &rules.action {
+        Action::Pass(Pass { upstream, .. }) if upstream.is_named => format!("→ upstream {}", upstream.name),
+        Action::Pass(Pass { upstream, .. }) => {
+            let servers: Vec<String> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
+            format!("→ {}", servers.join(", "))
+        }
+        Action::Redirect(redirect) => format!("redirect {}", redirect.status),
+        Action::Respond(respond) => format!("respond {}", respond.status),
+        Action::Files(files) => format!("files from {}", files.folder.display()),
+    };
+    for (is_there, what) in [
+        (!rules.access.is_empty(), "by address"),
+        (rules.basic_auth.is_some(), "with a password"),
+        (rules.forward_auth.is_some(), "if another program lets it pass"),
+        (rules.rate_limit.is_some(), "so often"),
+    ] {
+        if is_there {
+            let _ = write!(text, ", {what}");
+        }
+    }
+    text
+}
+
+fn policy(upstream: &Upstream) -> String {
+    match &upstream.policy {
+        Policy::RoundRobin => "round-robin".to_owned(),
+        Policy::LeastConn => "least-conn".to_owned(),
+        Policy::RandomTwo => "random-two".to_owned(),
+        Policy::IpHash => "ip-hash".to_owned(),
+        Policy::HashHeader(name) => format!("hash header {name}"),
+        Policy::HashCookie(name) => format!("hash cookie {name}"),
+        Policy::Sticky(name) => format!("sticky {name}"),
+    }
+}
+
+/// The same for editors: one object.
+fn json(file: &str, errors: &[ConfigError], warnings: &[ConfigWarning], missing: &[String]) -> String {
+    let errors: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            serde_json::json!({
+                "line": error.line, "column": error.column, "hint": error.hint,
+                "message": format!("expected {}, found {}", error.expected, error.found),
+            })
+        })
+        .collect();
+    let warnings: Vec<_> = warnings
+        .iter()
+        .map(|warning| {
+            serde_json::json!({
+                "line": warning.line, "column": warning.column, "hint": warning.hint, "message": warning.sentence,
+            })
+        })
+        .chain(missing.iter().map(|sentence| serde_json::json!({ "line": 1, "column": 1, "message": sentence })))
+        .collect();
+    serde_json::json!({ "file": file, "errors": errors, "warnings": warnings }).to_string()
+}

@@ -1,0 +1,221 @@
+//! `weaprous check`: what it prints, to the letter, and how it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Runs it in `folder`.
+fn check_in(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weaprous")).arg("check").args(args).current_dir(folder).output().unwrap()
+}
+
+/// Writes `text` into `p.conf` and runs it there: exit code, standard output, standard error.
+fn check(text: &str, args: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.conf"), text).unwrap();
+    let output = check_in(folder.path(), &[&["p.conf"], args].concat());
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_fine_file_is_summed_up() {
+    let text = "\
+listen 8080;
+upstream app {
+    server 127.0.0.1:9000 weight=3 max_conns=50;
+    server app.example.org:9000;
+    server 127.0.0.1:9002 backup;
+    dist_policy sticky route;
+}
+host example.org \"*.example.org\" {
+    proxy_pass http://app;
+    location = /healthz { respond 200 ok; }
+    location /api { proxy_pass http://10.0.0.1:80; proxy_pass http://10.0.0.2:80; rate_limit 10/s; }
+    location /old/ { redirect 308 https://example.org$request_uri; }
+    location /admin { allow 10.0.0.0/8; deny all; }
+}
+";
+    let expect = "\
+p.conf is fine.
+
+listen  0.0.0.0:8080
+
+host    example.org, *.example.org
+  = /healthz       respond 200
+  /api             → 10.0.0.1:80, 10.0.0.2:80, so often
+  /old/            redirect 308
+  /admin           → upstream app, by address
+  everything else  → upstream app
+
+upstream app (sticky route)
+  127.0.0.1:9000 weight=3 max_conns=50
+  app.example.org:9000
+  127.0.0.1:9002 backup
+";
+    assert_eq!(check(text, &[]), (Some(0), expect.to_owned(), String::new()));
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_line_a_caret_and_a_suggestion() {
+    let text = "\
+upstream app {
+    servr 127.0.0.1:9000;
+    server 127.0.0.1:9001 wieght=2;
+    health_check healthz intervall=1s;
+}
+host a {
+    proxy_pass http://ap;
+    response_timeout 1d;
+    location /x { proxy_pas http://app; listen 80; }
+    compression on;
+    respond 200;
+";
+    let expect = "\
+p.conf:2:5: expected a directive of an `upstream` block, or `}`, found `servr`
+ 2 |     servr 127.0.0.1:9000;
+   |     ^
+   = did you mean `server`?
+
+p.conf:3:27: expected `weight`, `max_conns`, `backup` or `;`, found `wieght=2`
+ 3 |     server 127.0.0.1:9001 wieght=2;
+   |                           ^
+   = did you mean `weight`?
+
+p.conf:4:18: expected a path like `/healthz`, found `healthz`
+ 4 |     health_check healthz intervall=1s;
+   |                  ^
+   = it begins with `/`
+
+p.conf:7:16: expected an address, or the name of an `upstream` block, found `http://ap`
+ 7 |     proxy_pass http://ap;
+   |                ^
+   = did you mean `app`?
+
+p.conf:8:22: expected a duration like `500ms`, `10s` or `2m`, at most an hour, found `1d`
+ 8 |     response_timeout 1d;
+   |                      ^
+
+p.conf:9:19: expected a directive of a `location` block, or `}`, found `proxy_pas`
+ 9 |     location /x { proxy_pas http://app; listen 80; }
+   |                   ^
+   = did you mean `proxy_pass`?
+
+p.conf:9:41: expected a directive of a `location` block, or `}`, found `listen`
+ 9 |     location /x { proxy_pas http://app; listen 80; }
+   |                                         ^
+   = `listen` belongs outside all blocks
+
+p.conf:10:5: expected a directive that works in this version, found `compression`
+ 10 |     compression on;
+    |     ^
+    = `compression` is not supported yet: let the backend compress
+
+p.conf:12:1: expected `}`, found the end of the file
+ 12 | \n    | ^
+    = the block that begins on line 6 is not closed
+
+weaprous: p.conf has 9 mistakes
+";
+    assert_eq!(check(text, &[]), (Some(2), String::new(), expect.to_owned()));
+}
+
+#[test]
+fn what_is_never_reached_or_has_no_effect_is_a_warning() {
+    let text = "\
+listen 8080;
+upstream idle { server 127.0.0.1:9; queue 5; }
+host a:81 {
+    proxy_pass http://127.0.0.1:1;
+    location / { proxy_pass http://127.0.0.1:2; deny all; allow 10.0.0.1; }
+}
+host b {
+    respond 200; connect_timeout 1s;
+    location /api { strip_prefix /apo; proxy_pass http://127.0.0.1:3; error_page 503 no/such.html; }
+    location /../x { respond 404; }
+}
+";
+    let expect = "\
+p.conf:2:1: warning: no `proxy_pass` names the upstream `idle`
+ 2 | upstream idle { server 127.0.0.1:9; queue 5; }
+   | ^
+
+p.conf:2:37: warning: no server of this upstream has `max_conns`, so nothing ever waits
+ 2 | upstream idle { server 127.0.0.1:9; queue 5; }
+   |                                     ^
+
+p.conf:3:6: warning: no `listen` has port 81, so clients ask for it only through another port that leads here
+ 3 | host a:81 {
+   |      ^
+
+p.conf:5:5: warning: this location takes every path, so what its host does itself is never reached
+ 5 |     location / { proxy_pass http://127.0.0.1:2; deny all; allow 10.0.0.1; }
+   |     ^
+   = put its directives into the host, or remove what the host does itself
+
+p.conf:5:59: warning: this rule is never looked at: one for `all` stands before it
+ 5 |     location / { proxy_pass http://127.0.0.1:2; deny all; allow 10.0.0.1; }
+   |                                                           ^
+   = the first rule that matches decides; put `all` last
+
+p.conf:8:18: warning: `connect_timeout` has no effect here: nothing is passed on to a backend
+ 8 |     respond 200; connect_timeout 1s;
+   |                  ^
+
+p.conf:9:21: warning: no path of this location begins with `/apo`, so nothing is rewritten
+ 9 |     location /api { strip_prefix /apo; proxy_pass http://127.0.0.1:3; error_page 503 no/such.html; }
+   |                     ^
+
+p.conf:10:14: warning: hardly any request has such a path, so this location is never reached
+ 10 |     location /../x { respond 404; }
+    |              ^
+    = browsers resolve `.` and `..` before they ask
+
+p.conf: warning: the error page no/such.html cannot be opened: No such file or directory (os error 2)
+
+";
+    let (code, stdout, stderr) = check(text, &[]);
+    assert_eq!(stderr, expect);
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("p.conf is fine.\n"), "{stdout}");
+}
+
+#[test]
+fn editors_get_json() {
+    let (code, stdout, stderr) = check("host a {\n  proxy_pas x;\n  respond 200 é }", &["--json"]);
+    let seen: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let expect = serde_json::json!({
+        "file": "p.conf",
+        "errors": [
+            {
+                "line": 2, "column": 3, "hint": "did you mean `proxy_pass`?",
+                "message": "expected a directive of a `host` block, or `}`, found `proxy_pas`",
+            },
+            { "line": 3, "column": 17, "hint": null, "message": "expected `;`, found `}`" },
+        ],
+        "warnings": [],
+    });
+    assert_eq!(seen, expect);
+    assert_eq!((code, stderr.as_str()), (Some(2), "weaprous: p.conf has 2 mistakes\n"));
+}
+
+#[test]
+fn the_files_that_come_with_the_project_are_fine() {
+    for file in ["config/proxy.conf", "config/proxy.reference.conf"] {
+        let output = check_in(&root(), &[file]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().starts_with(&format!("{file} is fine.\n")));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = check_in(folder.path(), &["no.conf"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.starts_with("weaprous: cannot read the proxy configuration no.conf: "), "{stderr}");
+}
