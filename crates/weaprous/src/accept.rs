@@ -24,13 +24,6 @@ pub(crate) fn coding_weight(accept_encoding: &str, coding: &str) -> u16 {
     }
 }
 
-/// Whether `Accept-Encoding` lets `coding` be sent and likes it at least as well as `identity`.
-pub(crate) fn accepts_coding(accept_encoding: &str, coding: &str) -> bool {
-    let wanted = coding_quality(accept_encoding, coding).or_else(|| coding_quality(accept_encoding, "*")).unwrap_or(0);
-    let identity = coding_quality(accept_encoding, "identity").unwrap_or(1);
-    wanted > 0 && wanted >= identity
-}
-
 /// The weight, in thousandths, of the most specific range that covers `main/sub`; 0 if none does.
 fn media_quality(accept: &str, main: &str, sub: &str) -> u16 {
     let mut best = (0, 0);
@@ -94,17 +87,31 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_sent_only_when_welcome() {
-        let check = |field: &str, expect: bool| assert_eq!(accepts_coding(field, "gzip"), expect, "{field}");
-        check("gzip, deflate, br", true);
-        check("gzip;q=0", false);
-        check("*", true);
-        check("*;q=0", false);
-        check("br", false);
+    fn codings_have_the_weight_the_client_gives_them() {
+        let check = |field: &str, gzip: u16, identity: u16| {
+            let weights = (coding_weight(field, "gzip"), coding_weight(field, "identity"));
+            assert_eq!(weights, (gzip, identity), "{field}");
+        };
+        check("gzip, deflate, br", 1000, 1);
+        check("gzip;q=0", 0, 1);
+        check("*", 1000, 1);
+        check("*;q=0", 0, 0);
+        check("br", 0, 1);
+        check("", 0, 1);
+        check("identity, gzip;q=0.5", 500, 1000);
+        check("identity;q=0.5, gzip", 1000, 500);
+        check("GZIP", 1000, 1);
+        check("gzip;q=0, *", 0, 1);
+        check("identity;q=0, *", 1000, 0);
+    }
+
+    #[test]
+    fn only_who_prefers_json_gets_it() {
+        let check = |accept: &str, expect: bool| assert_eq!(prefers_json(accept), expect, "{accept}");
+        check("application/json", true);
+        check("application/json, text/html;q=0.9", true);
+        check("text/html, application/json", false);
+        check("*/*", false);
         check("", false);
-        check("identity, gzip;q=0.5", false);
-        check("identity;q=0.5, gzip", true);
-        check("GZIP", true);
-        check("gzip;q=0, *", false);
     }
 }

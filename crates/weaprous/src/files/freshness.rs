@@ -65,7 +65,7 @@ fn is_hash(part: &str, is_bundled: bool) -> bool {
     if !(HASH_CHARS_MIN..=HASH_CHARS_MAX).contains(&part.len()) {
         return false;
     }
-    let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(|byte| kind(byte));
+    let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
     let is_hex = part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     if is_hex {
         return has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);

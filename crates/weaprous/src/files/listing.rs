@@ -189,7 +189,8 @@ fn natural(a: &str, b: &str) -> Ordering {
             };
             number(&mut left).cmp(&number(&mut right))
         } else {
-            (left.next(), right.next());
+            left.next();
+            right.next();
             x.to_lowercase().cmp(y.to_lowercase())
         };
         if order != Ordering::Equal {

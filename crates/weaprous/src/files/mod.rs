@@ -105,6 +105,7 @@ enum Origin {
 
 /// How a tree is served.
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one choice of whoever serves the tree")]
 pub(crate) struct Rules {
     /// Tells one tree from another in the workers' memory.
     id: u64,
@@ -115,9 +116,12 @@ pub(crate) struct Rules {
     listing: bool,
     upload_form: bool,
     precompressed: bool,
-    freshness: Option<Arc<dyn Fn(&str) -> Freshness + Send + Sync>>,
+    freshness: Option<Arc<FreshnessRule>>,
     cache: FileCache,
 }
+
+/// How long a file may be kept, by its name.
+type FreshnessRule = dyn Fn(&str) -> Freshness + Send + Sync;
 
 impl Default for Rules {
     fn default() -> Self {

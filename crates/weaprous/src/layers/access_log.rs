@@ -183,9 +183,9 @@ impl Line {
     }
 
     fn json(&self) -> String {
-        let seconds = self.at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds = self.at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
         let mut object = serde_json::json!({
-            "time": rfc3339(seconds as i64),
+            "time": rfc3339(seconds),
             "client": self.client.to_string(),
             "method": self.method,
             "path": self.path,

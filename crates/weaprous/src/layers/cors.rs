@@ -61,7 +61,7 @@ impl Cors {
 
     /// Allows these methods, instead of `GET`, `POST`, `PUT`, `PATCH` and `DELETE`.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
-        self.methods = joined(methods.into_iter().map(|method| method.as_str()));
+        self.methods = joined(methods.into_iter().map(Method::as_str));
         self
     }
 

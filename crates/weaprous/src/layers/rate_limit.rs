@@ -32,11 +32,14 @@ use std::time::{Duration, Instant};
 pub struct RateLimit {
     rule: Rule,
     policy: String,
-    key: Option<Box<dyn Fn(&Request) -> Option<String> + Send + Sync>>,
+    key: Option<Box<OwnKey>>,
     start: Instant,
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<Key, Nanos>>>,
 }
+
+/// What a client is counted by, if not by its address.
+type OwnKey = dyn Fn(&Request) -> Option<String> + Send + Sync;
 
 /// Nanoseconds since the layer was made.
 type Nanos = u64;
