@@ -52,17 +52,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // haproxy does not start under valgrind.
         for kind in http::chosen(options, row.servers).into_iter().filter(|kind| *kind != Kind::Haproxy) {
             eprintln!("counting {} of {}", row.name, kind.name());
-            let instructions = instructions(kind, row, options)
-                .with_context(|| format!("counting instructions of {}", kind.name()))?;
-            let calls =
-                system_calls(kind, row, options).with_context(|| format!("counting calls of {}", kind.name()))?;
-            let total: f64 = calls.iter().map(|(_, count)| count).sum();
-            let named: Vec<_> =
-                calls.iter().take(CALLS_SHOWN).map(|(name, count)| format!("{name} {count:.2}")).collect();
-            let _ = writeln!(report, "| {} | {instructions:.0} | {total:.2} | {} |", kind.name(), named.join(", "));
+            // One that cannot be counted must not cost the others their figures.
+            let line = count(kind, row, options).unwrap_or_else(|error| {
+                eprintln!("{error:#}");
+                format!("| {} | – | – | not counted |", kind.name())
+            });
+            eprintln!("{line}");
+            report += &line;
+            report.push('\n');
         }
     }
     machine::record("count", &(machine::header(&programs, &CRATES)? + &report))
+}
+
+/// One line of the table.
+fn count(kind: Kind, row: &Row, options: &Options) -> Result<String> {
+    let instructions = instructions(kind, row, options).context("counting instructions")?;
+    let calls = system_calls(kind, row, options).context("counting system calls")?;
+    let total: f64 = calls.iter().map(|(_, count)| count).sum();
+    let named: Vec<_> = calls.iter().take(CALLS_SHOWN).map(|(name, count)| format!("{name} {count:.2}")).collect();
+    Ok(format!("| {} | {instructions:.0} | {total:.2} | {} |", kind.name(), named.join(", ")))
 }
 
 /// User instructions per request.
