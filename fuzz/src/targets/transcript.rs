@@ -61,8 +61,8 @@ pub(super) fn fields(received: &Trailers) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Reads pieces as a server does.
-pub(super) fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Reading {
-    let mut decoder = RequestDecoder::new(limits());
+pub(super) fn requests<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Reading {
+    let mut decoder = RequestDecoder::new(limits);
     read(pieces, |input, eof| {
         let event = if eof { decoder.handle_eof() } else { decoder.poll(input) };
         event.map(|event| event.map(|event| general(event, Head::Request)))
@@ -70,8 +70,8 @@ pub(super) fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Readin
 }
 
 /// Reads pieces as a client does that has sent requests with these methods.
-pub(super) fn responses<'a>(methods: &[Method], pieces: impl IntoIterator<Item = &'a [u8]>) -> Reading {
-    let mut decoder = ResponseDecoder::new(limits());
+pub(super) fn responses<'a>(limits: Limits, methods: &[Method], pieces: impl IntoIterator<Item = &'a [u8]>) -> Reading {
+    let mut decoder = ResponseDecoder::new(limits);
     methods.iter().for_each(|&method| decoder.expect(method));
     read(pieces, |input, eof| {
         let event = if eof { decoder.handle_eof() } else { decoder.poll(input) };
@@ -79,8 +79,8 @@ pub(super) fn responses<'a>(methods: &[Method], pieces: impl IntoIterator<Item =
     })
 }
 
-/// Low enough to be met by what a fuzzer writes.
-fn limits() -> Limits {
+/// Low enough to be met by what a fuzzer writes. What kept to them, written anew, keeps to the default ones.
+pub(super) fn low() -> Limits {
     Limits {
         head_bytes_max: 2048,
         fields_max: 20,
