@@ -397,6 +397,22 @@ impl fmt::Debug for Route {
 }
 
 /// An application on its address.
+///
+/// ```
+/// use weaprous::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bound = App::new().route("/", [GET], async || "hello").prepare_address("127.0.0.1", 0)?;
+/// assert_ne!(bound.local_addr().port(), 0);
+/// let stop = Stop::new();
+/// let serving = std::thread::spawn({
+///     let stop = stop.clone();
+///     move || bound.run(stop)
+/// });
+/// stop.cancel(); // from a signal handler, say
+/// serving.join().expect("it does not panic")?;
+/// # Ok(()) }
+/// ```
 pub struct Bound {
     server: Server,
 }

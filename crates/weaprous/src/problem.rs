@@ -212,6 +212,11 @@ pub fn error_page(status: StatusCode, title: &str, detail: Option<&str>) -> Stri
 }
 
 /// Makes text fit for HTML content and for quoted attribute values.
+///
+/// ```
+/// use weaprous::problem::escape_html;
+/// assert_eq!(escape_html("<b title='x'>Q&A</b>"), "&lt;b title=&#39;x&#39;&gt;Q&amp;A&lt;/b&gt;");
+/// ```
 pub fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

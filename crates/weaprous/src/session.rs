@@ -77,6 +77,41 @@ pub struct SessionRecord {
 pub struct StorageError(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// Where sessions are kept. It never sees a token.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use weaprous::session::{BoxFuture, SessionIdHash, SessionRecord, SessionStorage, StorageError};
+///
+/// /// One session per user: a login elsewhere ends the one before.
+/// #[derive(Default)]
+/// struct OneEach(Mutex<HashMap<String, (SessionIdHash, SessionRecord)>>);
+///
+/// fn broken<E>(_: E) -> StorageError {
+///     StorageError("another thread panicked".into())
+/// }
+///
+/// impl SessionStorage for OneEach {
+///     fn save(&self, id: SessionIdHash, record: SessionRecord) -> BoxFuture<'_, Result<(), StorageError>> {
+///         Box::pin(async move {
+///             self.0.lock().map_err(broken)?.insert(record.user.clone(), (id, record));
+///             Ok(())
+///         })
+///     }
+///     fn load(&self, id: SessionIdHash) -> BoxFuture<'_, Result<Option<SessionRecord>, StorageError>> {
+///         Box::pin(async move {
+///             let all = self.0.lock().map_err(broken)?;
+///             Ok(all.values().find(|(known, _)| *known == id).map(|(_, record)| record.clone()))
+///         })
+///     }
+///     fn remove(&self, id: SessionIdHash) -> BoxFuture<'_, Result<(), StorageError>> {
+///         Box::pin(async move {
+///             self.0.lock().map_err(broken)?.retain(|_, (known, _)| *known != id);
+///             Ok(())
+///         })
+///     }
+/// }
+/// ```
 pub trait SessionStorage: Send + Sync {
     /// Stores a session under its hash, durably as far as the storage is.
     fn save(&self, id_hash: SessionIdHash, record: SessionRecord) -> BoxFuture<'_, Result<(), StorageError>>;
@@ -89,6 +124,23 @@ pub trait SessionStorage: Send + Sync {
 }
 
 /// Makes, checks and ends sessions.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use weaprous::{MemorySessions, Sessions};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// let sessions = Sessions::new(Arc::new(MemorySessions::new()), Duration::from_hours(12)).secure_cookies(true);
+/// let new = sessions.create("ann").await?;
+/// let session = sessions.check(&new.token).await?.expect("it has just begun");
+/// assert_eq!(session.user, "ann");
+/// sessions.end(&session).await?;
+/// assert_eq!(sessions.check(&new.token).await?, None);
+/// # Ok::<(), weaprous::session::SessionError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Sessions {
     storage: Arc<dyn SessionStorage>,
@@ -119,6 +171,19 @@ pub struct NewSession {
 }
 
 /// A valid session: extracting it answers 401 without one. `Option<Session>` takes what there is.
+///
+/// ```
+/// use weaprous::prelude::*;
+///
+/// async fn private(session: Session) -> String {
+///     format!("only for {}", session.user)
+/// }
+///
+/// async fn public(session: Option<Session>) -> String {
+///     session.map_or("hello, whoever you are".to_owned(), |session| format!("hello, {}", session.user))
+/// }
+/// App::new().route("/mine", [GET], private).route("/", [GET], public);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Who is logged in.

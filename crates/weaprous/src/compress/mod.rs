@@ -84,6 +84,17 @@ impl Compress {
     }
 
     /// Uses these only; of those that a client likes equally well, the first.
+    ///
+    /// ```
+    /// use weaprous::compress::{Coding, Compress};
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let app = App::new().route("/", [GET], async || Json(vec![0; 1000]));
+    /// let client = Client::new(app.layer(Compress::new().codings([Coding::Gzip]).bytes_min(100)));
+    /// let response = client.get("/").field("accept-encoding", "br, gzip").send();
+    /// assert_eq!(response.field("content-encoding"), Some("gzip"));
+    /// ```
     pub fn codings(mut self, codings: impl IntoIterator<Item = Coding>) -> Self {
         self.codings = codings.into_iter().collect();
         self

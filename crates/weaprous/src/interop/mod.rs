@@ -65,6 +65,18 @@ pub struct Tower<S> {
 }
 
 /// The connection a request came by: in its extensions.
+///
+/// ```
+/// use axum::Extension;
+/// use axum::routing::get;
+/// use weaprous::interop::{Connection, Tower};
+/// use weaprous::prelude::*;
+/// use weaprous::testing::Client;
+///
+/// let who = get(|Extension(connection): Extension<Connection>| async move { connection.addr.ip().to_string() });
+/// let app = App::new().fallback(Tower::new(axum::Router::new().route("/", who)));
+/// assert_eq!(Client::new(app).get("/").send().text(), "127.0.0.1");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// The other end of the socket.

@@ -12,6 +12,23 @@ const WRITE_BYTES: usize = 256 * 1024;
 
 /// A file somebody sent. It lies in the folder for temporary files under a name of ours, readable by us alone, and is
 /// deleted when this is dropped.
+///
+/// ```
+/// use weaprous::multipart::{Multipart, MultipartError};
+/// use weaprous::prelude::*;
+///
+/// async fn store(form: Multipart) -> Result<String, MultipartError> {
+///     let form = form.store_in("uploads").collect().await?;
+///     let mut stored = 0;
+///     for (number, file) in form.into_files().into_iter().enumerate() {
+///         // A name of our own; what the client calls it is only shown.
+///         file.keep_at(format!("uploads/{number}.bin")).map_err(MultipartError::Disk)?;
+///         stored += 1;
+///     }
+///     Ok(format!("{stored} files"))
+/// }
+/// App::new().route("/files", [POST], store);
+/// ```
 #[derive(Debug)]
 pub struct UploadedFile {
     head: PartHead,

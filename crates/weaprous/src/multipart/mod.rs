@@ -37,7 +37,7 @@ use parser::{Parser, Piece};
 use std::io;
 use std::path::PathBuf;
 
-/// How much of everything a form may have.
+/// How much of everything a form may have: see [`Multipart::limits`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultipartLimits {
     /// Most parts: 413 beyond it. 256 unless it is changed.
@@ -56,7 +56,7 @@ impl Default for MultipartLimits {
     }
 }
 
-/// Why a form was not read. As an answer it becomes the [`Problem`] that tells the client.
+/// Why a form was not read, as a type that says which answer it is. As an answer it becomes the [`Problem`] that tells the client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MultipartError {
@@ -180,6 +180,22 @@ pub struct Part<'a> {
 }
 
 /// A whole form: text in memory, files on disk.
+///
+/// ```
+/// use weaprous::multipart::{Multipart, MultipartError};
+/// use weaprous::prelude::*;
+/// use weaprous::testing::{Client, FormPart};
+///
+/// async fn read(form: Multipart) -> Result<String, MultipartError> {
+///     let form = form.collect().await?;
+///     let tags: Vec<&str> = form.texts("tag").collect();
+///     Ok(format!("{} {}", tags.join("+"), form.file("photo").is_some()))
+/// }
+///
+/// let client = Client::new(App::new().route("/", [POST], read));
+/// let parts = [FormPart::text("tag", "sea"), FormPart::text("tag", "wind"), FormPart::file("photo", "", "a/b", "")];
+/// assert_eq!(client.post("/").multipart(parts).send().text(), "sea+wind false");
+/// ```
 #[derive(Debug, Default)]
 pub struct FormData {
     texts: Vec<(String, String)>,

@@ -3,7 +3,7 @@
 /// Unlikely in any content; the same in every request, so that tests repeat.
 const BOUNDARY: &str = "----weaprous-testing-7d0c3f5a91";
 
-/// One part of a form: see [`RequestBuilder::multipart`](super::RequestBuilder::multipart).
+/// One part of a form: a field or a file. See [`RequestBuilder::multipart`](super::RequestBuilder::multipart).
 #[derive(Debug, Clone)]
 pub struct FormPart {
     head: String,

@@ -23,6 +23,20 @@ const KEY_BYTES: usize = 16;
 ///
 /// It answers 426 where the client asks for something else or speaks another version, and 400 where its request is
 /// malformed.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::websocket::{WebSocketLimits, WebSocketUpgrade};
+///
+/// async fn chat(session: Session, upgrade: WebSocketUpgrade) -> Response {
+///     let limits = WebSocketLimits { message_bytes_max: 16 * 1024, ..WebSocketLimits::default() };
+///     let upgrade = upgrade.limits(limits).protocols(["chat.v2", "chat.v1"]).allow_origins(["https://chat.example"]);
+///     upgrade.on_upgrade(async move |mut socket| {
+///         socket.send(format!("welcome, {}", session.user)).await
+///     })
+/// }
+/// App::new().route("/chat", [GET], chat);
+/// ```
 #[derive(Debug)]
 pub struct WebSocketUpgrade {
     accept: String,

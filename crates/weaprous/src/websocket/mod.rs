@@ -62,6 +62,12 @@ pub mod close_code {
 }
 
 /// A message.
+///
+/// ```
+/// use weaprous::websocket::Message;
+/// assert_eq!(Message::from("hi").as_text(), Some("hi"));
+/// assert_eq!(Message::Binary(vec![1, 2].into()).as_bytes(), [1, 2]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// Text.

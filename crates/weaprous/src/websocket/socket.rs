@@ -25,12 +25,61 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 const FRAMES_PER_POLL_MAX: usize = 64;
 
 /// An open WebSocket. All of it stays on the worker of its connection.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::websocket::{WebSocketUpgrade, close_code};
+///
+/// async fn only_text(upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.on_upgrade(async |mut socket| {
+///         while let Some(message) = socket.recv().await? {
+///             match message.as_text() {
+///                 Some(text) => socket.send(text.to_uppercase()).await?,
+///                 None => return socket.close(close_code::UNSUPPORTED, "text only").await,
+///             }
+///         }
+///         Ok(())
+///     })
+/// }
+/// App::new().route("/", [GET], only_text);
+/// ```
 pub struct WebSocket {
     shared: Rc<Shared>,
     protocol: Option<String>,
 }
 
 /// Sends on a [`WebSocket`] while another task receives on it. Clones send on the same one.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tokio::sync::broadcast;
+/// use weaprous::prelude::*;
+/// use weaprous::websocket::{WebSocketError, WebSocketUpgrade};
+///
+/// /// Everybody hears what anybody says.
+/// async fn room(State(said): State<broadcast::Sender<String>>, upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.on_upgrade(async move |mut socket| {
+///         let (sender, mut heard) = (socket.sender(), said.subscribe());
+///         let telling = async {
+///             while let Ok(text) = heard.recv().await {
+///                 sender.send(text).await?;
+///             }
+///             Ok::<(), WebSocketError>(())
+///         };
+///         let listening = async {
+///             while let Some(message) = socket.recv().await? {
+///                 let _ = said.send(message.as_text().unwrap_or_default().to_owned());
+///             }
+///             Ok(())
+///         };
+///         tokio::select! {
+///             result = telling => result,
+///             result = listening => result,
+///         }
+///     })
+/// }
+/// App::new().state(Arc::new(broadcast::Sender::<String>::new(64))).route("/room", [GET], room);
+/// ```
 #[derive(Clone)]
 pub struct WebSocketSender {
     shared: Rc<Shared>,
