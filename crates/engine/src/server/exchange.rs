@@ -100,11 +100,11 @@ where
             let mut response = None;
             let called = finish(conn, answer.as_mut(), &mut response).await;
             drop(answer);
-            after_call(conn, &asked, called, &mut response).await
+            after_call(conn, asked, called, &mut response).await
         }
-        Start::Respond(asked, response) => respond(conn, &asked, &mut Some(response)).await,
+        Start::Respond(asked, response) => respond(conn, asked, &mut Some(response)).await,
         Start::Body { asked, mut encoder, mut body, keep_alive } => {
-            send_rest(conn, &asked, &mut encoder, &mut body, keep_alive).await
+            send_rest(conn, asked, &mut encoder, &mut body, keep_alive).await
         }
         // Nothing may be queued behind what is still to be sent from where it lies.
         Start::Go(outcome) => match conn.flush().await {
@@ -150,14 +150,14 @@ async fn exchange<S: Service>(conn: &Rc<Conn>, service: &S, slot: &mut Option<Re
     let body = Incoming::open(conn, head).map_or(Body::Empty, Body::incoming);
     if let Some(response) = refused_method(asked.method) {
         drop(body);
-        return respond(conn, &asked, &mut Some(response)).await;
+        return respond(conn, asked, &mut Some(response)).await;
     }
     let mut response = None;
     let called = call(conn, service, slot, body, &mut response).await;
-    after_call(conn, &asked, called, &mut response).await
+    after_call(conn, asked, called, &mut response).await
 }
 
-async fn after_call(conn: &Rc<Conn>, asked: &Asked, called: Called, response: &mut Option<Response>) -> Outcome {
+async fn after_call(conn: &Rc<Conn>, asked: Asked, called: Called, response: &mut Option<Response>) -> Outcome {
     match called {
         Called::Answered => respond(conn, asked, response).await,
         Called::Panicked => {
@@ -230,7 +230,7 @@ async fn poll_call(conn: &Conn, mut call: Pin<&mut impl Future<Output = ()>>) ->
     .await
 }
 
-async fn respond(conn: &Rc<Conn>, asked: &Asked, slot: &mut Option<Response>) -> Outcome {
+async fn respond(conn: &Rc<Conn>, asked: Asked, slot: &mut Option<Response>) -> Outcome {
     let Some(response) = slot else { return Outcome::Abort };
     if response.on_upgrade.is_some() && conn.body.is_open() {
         tracing::error!(peer = %conn.peer.addr, "an upgrade was answered before the request's content was read");
@@ -255,7 +255,7 @@ async fn respond(conn: &Rc<Conn>, asked: &Asked, slot: &mut Option<Response>) ->
 /// Sends the content, whose head is queued; how the connection goes on then.
 async fn send_rest(
     conn: &Rc<Conn>,
-    asked: &Asked,
+    asked: Asked,
     encoder: &mut BodyEncoder,
     body: &mut Body,
     keep_alive: bool,
@@ -275,7 +275,7 @@ async fn send_rest(
 }
 
 /// How the answer's body ends. For `HEAD` and 304, how it would have ended, where that is known.
-pub(super) fn framing_of(response: &Response, asked: &Asked) -> Framing {
+pub(super) fn framing_of(response: &Response, asked: Asked) -> Framing {
     let declared = || std::str::from_utf8(response.fields.get("content-length")?).ok()?.parse().ok();
     match response.body.exact_len() {
         Some(0) if asked.method == Method::Head || response.status == StatusCode::NOT_MODIFIED => {
@@ -290,7 +290,7 @@ pub(super) fn framing_of(response: &Response, asked: &Asked) -> Framing {
 
 fn write_head(
     conn: &Conn,
-    asked: &Asked,
+    asked: Asked,
     response: &Response,
     framing: Framing,
     keep_alive: bool,
@@ -304,7 +304,7 @@ fn write_head(
 pub(super) fn write_head_to(
     output: &mut Vec<u8>,
     worker: &Worker,
-    asked: &Asked,
+    asked: Asked,
     response: &Response,
     framing: Framing,
     keep_alive: bool,
@@ -323,7 +323,7 @@ pub(super) fn write_head_to(
     (written.body, written.keep_alive)
 }
 
-async fn send_body(conn: &Conn, asked: &Asked, encoder: &mut BodyEncoder, body: &mut Body) -> Result<(), BodyError> {
+async fn send_body(conn: &Conn, asked: Asked, encoder: &mut BodyEncoder, body: &mut Body) -> Result<(), BodyError> {
     if encoder.discards() {
         *body = Body::Empty;
     }
@@ -431,9 +431,9 @@ async fn break_off(conn: &Conn, encoder: &BodyEncoder) {
 async fn refuse(conn: &Rc<Conn>, status: StatusCode, detail: &str) -> Outcome {
     let asked = Asked { method: Method::Get, version: Version::Http11, keep_alive: false, wants_trailers: false };
     let mut response = refusal(status, detail);
-    let framing = framing_of(&response, &asked);
-    let (mut encoder, _) = write_head(conn, &asked, &response, framing, false);
-    match send_body(conn, &asked, &mut encoder, &mut response.body).await {
+    let framing = framing_of(&response, asked);
+    let (mut encoder, _) = write_head(conn, asked, &response, framing, false);
+    match send_body(conn, asked, &mut encoder, &mut response.body).await {
         Ok(()) => Outcome::Close,
         Err(_) => Outcome::Abort,
     }

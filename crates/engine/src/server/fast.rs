@@ -108,7 +108,15 @@ enum Flow<Answer> {
     Done,
     /// The connection is of no use any more.
     Broken,
-    Escalate(Start<Answer>),
+    /// Boxed, because it is large and rare.
+    Escalate(Box<Start<Answer>>),
+}
+
+impl<Answer> Flow<Answer> {
+    #[cold]
+    fn escalate(start: Start<Answer>) -> Self {
+        Self::Escalate(Box::new(start))
+    }
 }
 
 impl Desk {
@@ -206,11 +214,11 @@ where
             let flow = match self.answer_all(desk, worker, &mut idle) {
                 Flow::Answered => match desk.flush(&idle, More::No) {
                     Ok(true) => Flow::Answered,
-                    Ok(false) => Flow::Escalate(Start::Go(Outcome::KeepAlive)),
+                    Ok(false) => Flow::escalate(Start::Go(Outcome::KeepAlive)),
                     Err(_) => Flow::Broken,
                 },
                 Flow::Done => match desk.flush(&idle, More::No) {
-                    Ok(false) => Flow::Escalate(Start::Go(Outcome::Done)),
+                    Ok(false) => Flow::escalate(Start::Go(Outcome::Done)),
                     _ => Flow::Broken,
                 },
                 flow => flow,
@@ -232,11 +240,11 @@ where
                 }
             }
         }
-        self.escalate(desk, worker, key, idle, Start::Read, READABLE | READ_CLOSED)
+        self.escalate(desk, worker, key, idle, Box::new(Start::Read), READABLE | READ_CLOSED)
     }
 
     fn turn_away(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle) {
-        let start = Start::Refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again later");
+        let start = Box::new(Start::Refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again later"));
         self.escalate(desk, worker, None, idle, start, READABLE);
     }
 }
@@ -252,10 +260,10 @@ where
         while !desk.input.is_empty() {
             match desk.decoder.poll_into(&mut desk.input, &mut desk.head) {
                 Ok(Some(Step::Head)) => {}
-                Ok(_) => return Flow::Escalate(Start::Read),
+                Ok(_) => return Flow::escalate(Start::Read),
                 Err(error) => {
                     tracing::debug!(peer = %idle.addr, %error, "malformed request");
-                    return Flow::Escalate(Start::Refuse(error.status(), error.reason()));
+                    return Flow::escalate(Start::Refuse(error.status(), error.reason()));
                 }
             }
             idle.requests_left = idle.requests_left.saturating_sub(1);
@@ -284,33 +292,34 @@ where
         };
         let Some(head) = desk.head.take() else { return Flow::Broken };
         if !is_here || refused_method(asked.method).is_some() {
-            return Flow::Escalate(Start::Head(head));
+            return Flow::escalate(Start::Head(head));
         }
         let Ok(body) = take_body(desk, has_body) else { return Flow::Broken };
-        match self.call(Request::new(head, body, desk.peer(worker, idle))) {
-            Ok(Poll::Ready(response)) => respond(desk, worker, idle, asked, response),
+        let mut response = None;
+        match self.call(Request::new(head, body, desk.peer(worker, idle)), &mut response) {
+            Ok(Poll::Ready(())) => respond(desk, worker, idle, asked, &mut response),
             Ok(Poll::Pending) => {
                 let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
-                Flow::Escalate(Start::Pending(asked, answer))
+                Flow::escalate(Start::Pending(asked, answer))
             }
             Err(()) => {
                 tracing::error!(peer = %idle.addr, "the service panicked");
-                Flow::Escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
+                Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
             }
         }
     }
 
     /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.
-    fn call(&self, request: Request) -> Result<Poll<Response>, ()> {
+    fn call(&self, request: Request, response: &mut Option<Response>) -> Result<Poll<()>, ()> {
         let mut slot = self.answer.borrow_mut();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             slot.set(Some((self.call)(self.service.clone(), request)));
             let Some(answer) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
             let polled = answer.poll(&mut Context::from_waker(Waker::noop()));
-            if polled.is_ready() {
+            polled.map(|answered| {
+                *response = Some(answered);
                 slot.set(None);
-            }
-            polled
+            })
         }));
         polled.map_err(|_| {
             // What it left behind may panic as well when it is dropped.
@@ -327,7 +336,7 @@ where
         worker: &Rc<Worker>,
         key: Option<Key>,
         idle: Idle,
-        start: Start<Answer>,
+        start: Box<Start<Answer>>,
         bits: u8,
     ) -> Served {
         let is_first = idle.requests_left == worker.settings.requests_per_connection_max;
@@ -352,7 +361,7 @@ where
         let output = std::mem::take(&mut desk.output);
         conn.wire.borrow_mut().resume(input, output, std::mem::take(&mut desk.sent), std::mem::take(&mut desk.large));
         let (conn, service) = (Rc::new(conn), self.service.clone());
-        tokio::task::spawn_local(async move { resume(&conn, &*service, start, is_first).await });
+        tokio::task::spawn_local(async move { resume(&conn, &*service, *start, is_first).await });
         Served::Held
     }
 }
@@ -403,18 +412,19 @@ fn respond<Answer>(
     worker: &Worker,
     idle: &Idle,
     asked: Asked,
-    mut response: Response,
+    slot: &mut Option<Response>,
 ) -> Flow<Answer> {
+    let Some(response) = slot else { return Flow::Broken };
     let is_short = match &mut response.body {
         Body::Empty | Body::Full(_) => true,
-        body => body.as_file().is_some(),
+        body @ Body::Stream(_) => body.as_file().is_some(),
     };
     if !is_short || response.status.is_interim() || response.on_upgrade.is_some() {
-        return Flow::Escalate(Start::Respond(asked, response));
+        return slot.take().map_or(Flow::Broken, |response| Flow::escalate(Start::Respond(asked, response)));
     }
     let keep_alive = asked.keep_alive && idle.requests_left > 0 && !worker.is_stopping();
-    let framing = framing_of(&response, &asked);
-    let (mut encoder, keep_alive) = write_head_to(&mut desk.output, worker, &asked, &response, framing, keep_alive);
+    let framing = framing_of(response, asked);
+    let (mut encoder, keep_alive) = write_head_to(&mut desk.output, worker, asked, response, framing, keep_alive);
     tracing::debug!(peer = %idle.addr, method = %asked.method, status = response.status.as_u16(), "answered");
     let after = match (keep_alive, asked.keep_alive) {
         (true, _) => Outcome::KeepAlive,
@@ -435,7 +445,7 @@ fn respond<Answer>(
             }
             desk.large = std::mem::take(bytes);
         }
-        Body::Stream(_) => return send_file(desk, idle, asked, encoder, response.body, after),
+        Body::Stream(_) => return send_file(desk, idle, asked, encoder, std::mem::take(&mut response.body), after),
     }
     if !encoder.discards() && encoder.finish(&mut desk.output, None).is_err() {
         return Flow::Broken;
@@ -447,14 +457,14 @@ fn after_answer<Answer>(desk: &mut Desk, idle: &Idle, after: Outcome) -> Flow<An
     if !desk.large.is_empty() || desk.output.len() > OUTPUT_BYTES_MAX {
         match desk.flush(idle, More::No) {
             Ok(true) => {}
-            Ok(false) => return Flow::Escalate(Start::Go(after)),
+            Ok(false) => return Flow::escalate(Start::Go(after)),
             Err(_) => return Flow::Broken,
         }
     }
     match after {
         Outcome::KeepAlive => Flow::Answered,
         Outcome::Done => Flow::Done,
-        after => Flow::Escalate(Start::Go(after)),
+        after => Flow::escalate(Start::Go(after)),
     }
 }
 
@@ -478,7 +488,7 @@ fn send_file<Answer>(
     while let Some(file) = body.as_file().filter(|file| file.left > 0) {
         let count = file.left.min(room);
         if count == 0 {
-            return Flow::Escalate(Start::Body { asked, encoder, body, keep_alive });
+            return Flow::escalate(Start::Body { asked, encoder, body, keep_alive });
         }
         match sys::send_file(&idle.fd, &file.file, file.offset, count as usize) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => room = 0,
@@ -507,5 +517,5 @@ fn send_file<Answer>(
     body: Body,
     after: Outcome,
 ) -> Flow<Answer> {
-    Flow::Escalate(Start::Body { asked, encoder, body, keep_alive: matches!(after, Outcome::KeepAlive) })
+    Flow::escalate(Start::Body { asked, encoder, body, keep_alive: matches!(after, Outcome::KeepAlive) })
 }

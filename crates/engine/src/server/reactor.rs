@@ -162,11 +162,10 @@ impl Reactor {
         let key = Key(token.0);
         let places = &mut *self.places.borrow_mut();
         let occupant = match places.at(key) {
-            None => Occupant::Nobody,
             Some(occupant @ Occupant::Idle(_)) => std::mem::replace(occupant, Occupant::Taken),
             Some(Occupant::Held(readiness)) => Occupant::Held(readiness.clone()),
             Some(Occupant::Listener(number)) => Occupant::Listener(*number),
-            Some(Occupant::Nobody | Occupant::Taken) => Occupant::Nobody,
+            None | Some(Occupant::Nobody | Occupant::Taken) => Occupant::Nobody,
         };
         (key, occupant)
     }

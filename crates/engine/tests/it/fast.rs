@@ -271,7 +271,7 @@ fn content_that_waits_for_its_reader_is_not_too_slow() {
             let begun = begun.clone();
             async move {
                 // What comes is waited for, but then the upstream stalls for longer than a client may.
-                poll_fn(|cx| Poll::Ready(assert!(request.body.poll_chunk(cx).is_pending()))).await;
+                assert!(poll_fn(|cx| Poll::Ready(request.body.poll_chunk(cx).is_pending())).await);
                 begun.send(()).unwrap();
                 tokio::time::sleep(5 * SHORT).await;
                 match request.body.collect(u64::MAX).await {

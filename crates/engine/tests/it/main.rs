@@ -14,6 +14,8 @@ mod h2;
 mod h2_abuse;
 mod limits;
 mod listeners;
+#[cfg(target_os = "linux")]
+mod memory;
 mod stopping;
 mod stress;
 mod support;

@@ -51,7 +51,7 @@ async fn answer(request: Request, file: Arc<File>) -> Response {
     let size: usize = size.parse().unwrap();
     let ok = Response::new(StatusCode::OK);
     match kind {
-        "now" => ok.with_body(pattern(size)),
+        "now" | "unread" => ok.with_body(pattern(size)),
         "later" => {
             for _ in 0..size % 5 {
                 tokio::task::yield_now().await;
@@ -80,7 +80,6 @@ async fn answer(request: Request, file: Arc<File>) -> Response {
             Ok(bytes) => ok.with_body(bytes),
             Err(error) => Response::new(error.status()),
         },
-        "unread" => ok.with_body(pattern(size)),
         other => panic!("{other}"),
     }
 }
