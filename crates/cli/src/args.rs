@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Check(Check),
     /// The chat client for terminals; talks directly to the others
     Chat(Chat),
+    /// A folder on the network: a file server in one line, with a code for phones
+    Serve(Serve),
     /// A certificate for this machine in its network, by an authority of its own
     Cert(Cert),
 }
@@ -202,6 +204,59 @@ pub(crate) struct TlsFiles {
     /// With --tls-client-ca: lets clients without a certificate in, too
     #[arg(long, requires = "tls_client_ca")]
     pub(crate) tls_client_optional: bool,
+}
+
+/// Arguments of `weaprous serve`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one switch on the command line")]
+pub(crate) struct Serve {
+    /// The folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, short, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Address to listen on; 127.0.0.1 keeps it to this machine
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub(crate) server_ip: IpAddr,
+    /// Asks for this name and password
+    #[arg(long, value_name = "USER:PASSWORD", env = "WEAPROUS_SERVE_AUTH", hide_env_values = true)]
+    pub(crate) auth: Option<String>,
+    /// Lets people add files; never replaces one. On a network only together with --auth
+    #[arg(long)]
+    pub(crate) upload: bool,
+    /// Longest upload in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub(crate) upload_mib_max: u32,
+    /// What a folder's address shows [default: index.html]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) index: Option<String>,
+    /// Answers with the index where an address leads to nothing: for applications that route in the browser
+    #[arg(long)]
+    pub(crate) spa: bool,
+    /// Shows files and folders whose name begins with a dot, too
+    #[arg(long)]
+    pub(crate) hidden: bool,
+    /// Does not list folders that have no index
+    #[arg(long)]
+    pub(crate) no_listing: bool,
+    /// Shows the code for phones also where the output is no terminal
+    #[arg(long, conflicts_with = "no_qr")]
+    pub(crate) qr: bool,
+    /// Never shows the code for phones
+    #[arg(long)]
+    pub(crate) no_qr: bool,
+    /// Writes the access log as JSON
+    #[arg(long)]
+    pub(crate) json_log: bool,
+    /// Writes no access log
+    #[arg(long, conflicts_with = "json_log")]
+    pub(crate) quiet: bool,
+    /// Speaks https with this machine's own certificate (see `weaprous cert`), or with that of --tls-cert
+    #[arg(long)]
+    pub(crate) tls: bool,
+    #[command(flatten)]
+    pub(crate) tls_files: TlsFiles,
 }
 
 /// Where things are kept.

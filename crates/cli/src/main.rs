@@ -5,6 +5,7 @@ mod chat_client;
 mod check;
 mod data;
 mod exit;
+mod serve;
 mod servers;
 mod stop;
 mod tls;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Tracker(args) => servers::tracker(&args),
         Command::Check(args) => check::run(&args),
         Command::Chat(args) => chat_client::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Cert(args) => tls::cert(&args),
     };
     exit::code(outcome)

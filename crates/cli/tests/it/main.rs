@@ -8,4 +8,5 @@ mod durability;
 mod login;
 mod outage;
 mod proxying;
+mod serve;
 mod support;

@@ -31,7 +31,7 @@ fn serve(folder: &Path, args: &[&str]) -> Shown {
 
 impl Shown {
     fn ask(&self, method: &str, target: &str, fields: &[&str], content: &[u8]) -> RawResponse {
-        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        let fields: String = fields.iter().flat_map(|field| [field, "\r\n"]).collect();
         let mut client = RawClient::connect(self.addr);
         let length = content.len();
         let host = self.addr;
