@@ -200,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let one = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap();
         let same = |now, of: &[&str]| lan_certificate(folder.path(), names(of), now).unwrap();
-        assert!(!same(NOW + days(VALID_DAYS - RENEW_DAYS) - Duration::from_mins(1), &["localhost"]).is_new);
+        assert!(!same(NOW + days(VALID_DAYS - RENEW_DAYS - 1), &["localhost"]).is_new);
         let renewed = same(NOW + days(VALID_DAYS - RENEW_DAYS + 1), &["localhost"]);
         assert!(renewed.is_new);
         assert_eq!(renewed.fingerprint, one.fingerprint, "the authority stays");
@@ -215,11 +215,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let made = lan_certificate(&folder.path().join("tls"), names(&["localhost"]), NOW).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&made.key), 0o600);
-        assert_eq!(mode(&folder.path().join("tls/ca.key")), 0o600);
-        assert_eq!(mode(&folder.path().join("tls")), 0o700);
-        assert_eq!(mode(&made.authority), 0o644);
+        let permissions = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(permissions(&made.key), 0o600);
+        assert_eq!(permissions(&folder.path().join("tls/ca.key")), 0o600);
+        assert_eq!(permissions(&folder.path().join("tls")), 0o700);
+        assert_eq!(permissions(&made.authority), 0o644);
     }
 
     #[test]

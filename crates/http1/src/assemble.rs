@@ -29,14 +29,13 @@ impl RequestHead {
     /// # Errors
     /// What the decoder refuses, and besides: fields that concern one connection, whitespace around a value, a `Host`
     /// that differs from the authority (RFC 9113 §8.2.1, §8.2.2, §8.3.1).
-    pub fn assemble<'a, I>(parts: RequestParts<'_, I>, limits: &Limits) -> Result<Self, ParseError>
+    pub fn assemble<'a, I>(parts: &RequestParts<'_, I>, limits: &Limits) -> Result<Self, ParseError>
     where
         I: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        let mut text = written(&parts, limits).map_err(ParseError::request)?;
-        let mut head = match RequestDecoder::new(limits.clone()).poll(&mut text)? {
-            Some(Event::Head(head)) => head,
-            _ => return Err(ParseError::request(ErrorKind::StartLine)),
+        let mut text = written(parts, limits).map_err(ParseError::request)?;
+        let Some(Event::Head(mut head)) = RequestDecoder::new(limits.clone()).poll(&mut text)? else {
+            return Err(ParseError::request(ErrorKind::StartLine));
         };
         match (parts.has_content, head.framing()) {
             (true, Framing::None) => head.set_framing(Framing::Chunked),
@@ -151,7 +150,7 @@ mod tests {
         let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let authority = authority.map(str::as_bytes);
         let parts = RequestParts { method: b"POST", target: target.as_bytes(), authority, fields, has_content };
-        RequestHead::assemble(parts, &Limits::default()).map_err(|error| error.kind())
+        RequestHead::assemble(&parts, &Limits::default()).map_err(|error| error.kind())
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl RequestHead {
         let fields: Vec<(&[u8], &[u8])> = fields.filter(|field| authority.is_none() || !is_host(field)).collect();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (method, target) = (parts.method.as_str().as_bytes(), target.as_bytes());
-        Self::assemble(RequestParts { method, target, authority, fields: fields.iter().copied(), has_content }, limits)
+        Self::assemble(&RequestParts { method, target, authority, fields: fields.iter().copied(), has_content }, limits)
     }
 }
 

@@ -114,7 +114,7 @@ impl Source for Incoming {
                         Poll::Pending => Poll::Pending,
                     };
                 }
-                chunk => return chunk,
+                chunk @ Poll::Ready(_) => return chunk,
             }
         }
     }

@@ -17,7 +17,8 @@ pub(super) fn request_head(
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let method = parts.method.as_str().as_bytes();
-    RequestHead::assemble(RequestParts { method, target: target.as_bytes(), authority, fields, has_content }, limits)
+    let parts = RequestParts { method, target: target.as_bytes(), authority, fields, has_content };
+    RequestHead::assemble(&parts, limits)
 }
 
 /// A response's head, and how long its content is if that is known.

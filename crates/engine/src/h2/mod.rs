@@ -192,7 +192,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Driver<S, IO> {
 
     /// Ends the connection now, and says why.
     async fn refuse(&mut self, flood: Option<Flood>) -> End {
-        tracing::warn!(peer = %self.shared.peer.addr, ?flood, "HTTP/2 connection abused; closed");
+        tracing::info!(peer = %self.shared.peer.addr, ?flood, "HTTP/2 connection abused; closed");
         self.streams.abort_all();
         self.close(Reason::ENHANCE_YOUR_CALM).await
     }
