@@ -19,7 +19,7 @@ use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 
 /// How long a right password counts without being compared again; so long a removed one still works.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 /// Right passwords remembered at a time.
 const REMEMBERED_MAX: usize = 4096;
 /// Hashes computed at once: each takes megabytes and a core for tens of milliseconds.

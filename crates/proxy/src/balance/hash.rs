@@ -33,7 +33,7 @@ fn score(key: u64, candidate: &Candidate) -> f64 {
     -f64::from(candidate.weight.max(1)) / even.ln()
 }
 
-/// Every bit of the input changes half of the output (the finaliser of SplitMix64).
+/// Every bit of the input changes half of the output (the finaliser of `SplitMix64`).
 fn mixed(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -38,11 +38,26 @@ pub(super) struct Draft {
     retries: Option<u32>,
     body_bytes_max: Option<u64>,
     pub(super) access: Vec<(AccessRule, usize)>,
-    /// `Some(None)`: switched off here.
-    basic_auth: Option<Option<BasicAuth>>,
-    forward_auth: Option<Option<ForwardAuth>>,
-    rate_limit: Option<Option<RateLimit>>,
+    basic_auth: Option<Switch<BasicAuth>>,
+    forward_auth: Option<Switch<ForwardAuth>>,
+    rate_limit: Option<Switch<RateLimit>>,
     error_pages: Vec<ErrorPage>,
+}
+
+/// What can be lifted where it is inherited.
+#[derive(Debug, Clone)]
+enum Switch<T> {
+    On(T),
+    Off,
+}
+
+impl<T> Switch<T> {
+    fn on(self) -> Option<T> {
+        match self {
+            Self::On(value) => Some(value),
+            Self::Off => None,
+        }
+    }
 }
 
 /// What a block says about who answers.
@@ -160,7 +175,7 @@ impl Draft {
                 self.keepalive_connections = count.map(|count| count as usize);
             }
             "retries" => {
-                self.retries = builder.single(statement, "a number from 0 to 20", |text| value::number(text, 0..=20))
+                self.retries = builder.single(statement, "a number from 0 to 20", |text| value::number(text, 0..=20));
             }
             "body_bytes_max" => {
                 self.body_bytes_max =
@@ -388,9 +403,9 @@ fn respond(builder: &mut Builder<'_>, statement: &Statement) -> Option<Respond> 
     Some(Respond { status: status as u16, text })
 }
 
-fn basic_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Option<BasicAuth>> {
+fn basic_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Switch<BasicAuth>> {
     if is_off(statement) {
-        return Some(None);
+        return Some(Switch::Off);
     }
     let mut words = Words::of(statement);
     let expected = "what the browser shows, like \"members only\", or `off`";
@@ -400,13 +415,13 @@ fn basic_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Option
     })?;
     let file = builder.value(&mut words, "a file with lines of `name:hash`", value::file)?;
     builder.end(&mut words);
-    Some(Some(BasicAuth { realm, file }))
+    Some(Switch::On(BasicAuth { realm, file }))
 }
 
-fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Option<ForwardAuth>> {
+fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Switch<ForwardAuth>> {
     const EXPECTED: &str = "a URL like `http://127.0.0.1:9001/verify`, or `off`";
     if is_off(statement) {
-        return Some(None);
+        return Some(Switch::Off);
     }
     let mut words = Words::of(statement);
     let token = words.peek().cloned();
@@ -430,12 +445,12 @@ fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Opti
             upstream
         }
     };
-    Some(Some(ForwardAuth { upstream, path, copy }))
+    Some(Switch::On(ForwardAuth { upstream, path, copy }))
 }
 
-fn rate_limit(builder: &mut Builder<'_>, statement: &Statement) -> Option<Option<RateLimit>> {
+fn rate_limit(builder: &mut Builder<'_>, statement: &Statement) -> Option<Switch<RateLimit>> {
     if is_off(statement) {
-        return Some(None);
+        return Some(Switch::Off);
     }
     let mut words = Words::of(statement);
     let (requests, period) =
@@ -457,7 +472,7 @@ fn rate_limit(builder: &mut Builder<'_>, statement: &Statement) -> Option<Option
         };
         Ok(())
     });
-    Some(Some(RateLimit { requests, period, burst, key }))
+    Some(Switch::On(RateLimit { requests, period, burst, key }))
 }
 
 fn error_page(builder: &mut Builder<'_>, statement: &Statement, pages: &mut Vec<ErrorPage>) {
@@ -537,9 +552,9 @@ pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path:
     Some(Rules {
         action,
         access: draft.access.into_iter().map(|(rule, _)| rule).collect(),
-        basic_auth: draft.basic_auth.flatten(),
-        forward_auth: draft.forward_auth.flatten(),
-        rate_limit: draft.rate_limit.flatten(),
+        basic_auth: draft.basic_auth.and_then(Switch::on),
+        forward_auth: draft.forward_auth.and_then(Switch::on),
+        rate_limit: draft.rate_limit.and_then(Switch::on),
         response_headers: draft.response_headers,
         error_pages: draft.error_pages,
         body_bytes_max: draft.body_bytes_max,

@@ -76,10 +76,12 @@ const fn block(name: &'static str, places: &'static [Place]) -> Directive {
     Directive { shape: Shape::Block, many: true, ..line(name, places) }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a builder at compile time: the old value is gone")]
 const fn with(directive: Directive, options: &'static [&'static str]) -> Directive {
     Directive { options, ..directive }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a builder at compile time: the old value is gone")]
 const fn later(directive: Directive, missing: &'static str) -> Directive {
     Directive { missing: Some(missing), ..directive }
 }

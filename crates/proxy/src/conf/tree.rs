@@ -253,7 +253,7 @@ mod tests {
                 shown.push_str(&word.text);
             }
             match &statement.block {
-                Some(block) => shown.push_str(&format!("{{{}}}", show(block))),
+                Some(block) => shown.extend(["{", &show(block), "}"]),
                 None => shown.push(';'),
             }
         }

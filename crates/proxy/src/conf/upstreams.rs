@@ -142,7 +142,8 @@ fn health_check(builder: &mut Builder<'_>, statement: &Statement) -> Option<Heal
     builder.options(&mut words, |name, text| {
         match name {
             "status" => {
-                check.status = value::status_range(text).ok_or(("a status or a range like `200-399`", String::new()))?
+                check.status =
+                    value::status_range(text).ok_or(("a status or a range like `200-399`", String::new()))?;
             }
             "interval" => check.interval = duration(text)?,
             "timeout" => check.timeout = duration(text)?,

@@ -430,6 +430,7 @@ fn mistakes_in_upstream_blocks() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn mistakes_in_what_answers() {
     let of_host = |line: &str| format!("upstream app {{ server 127.0.0.1:1; }} host a {{\n{line}\n}}");
     for (line, column, expect, hint) in [
