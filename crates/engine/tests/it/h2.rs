@@ -479,8 +479,8 @@ fn serve_pending(settings: Settings) -> (Running, Authority, mpsc::Receiver<&'st
 
 #[test]
 fn a_reset_drops_the_service_s_future() {
-    let (_server, authority, told) = serve_pending(settings());
-    let mut frames = FrameClient::connect(&_server, &authority);
+    let (server, authority, told) = serve_pending(settings());
+    let mut frames = FrameClient::connect(&server, &authority);
     frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &head("GET", &[]));
     assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("called"));
     frames.send(RST_STREAM, 0, 1, &8_u32.to_be_bytes());

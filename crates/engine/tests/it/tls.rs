@@ -1,7 +1,7 @@
 //! TLS listeners: handshakes, certificates by name, reloading, client certificates.
 
 use crate::support::{connect, settings, target_of};
-use crate::tls_support::{Authority, Setup, TlsClient, serve_tls, serve_with};
+use crate::tls_support::{Answer, Authority, Setup, TlsClient, serve_tls, serve_with};
 use engine::{ClientAuth, Request, Response, Running, Settings, StatusCode, Tls, TlsSettings};
 use std::future::ready;
 use std::net::SocketAddr;
@@ -190,7 +190,7 @@ fn clients_prove_who_they_are_where_that_is_asked_for() {
             client.try_send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
             client.read_answer()
         });
-        assert_eq!(answer.ok().as_ref().map(|answer| answer.text()), expect);
+        assert_eq!(answer.ok().as_ref().map(Answer::text), expect);
     };
     let optional = || ClientAuth::Optional { authorities: authorities.clone() };
     let required = || ClientAuth::Required { authorities: authorities.clone() };

@@ -157,7 +157,6 @@ pub(crate) struct TlsClient {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -196,7 +195,7 @@ impl TlsClient {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
         let mut body = vec![0; length.parse().unwrap()];
         self.stream.read_exact(&mut body)?;
-        Ok(Answer { status, head, body })
+        Ok(Answer { status, body })
     }
 
     /// Waits until the server closes.
