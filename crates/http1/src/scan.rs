@@ -3,6 +3,8 @@
 //! What is recognised here is a part of what `start_line` and `section` accept, and is read the same. `None` means only
 //! "not that simple": those judge it then, and only they refuse anything. Nothing here keeps state.
 
+#![allow(clippy::needless_bitwise_bool, reason = "an early exit would keep a block from becoming vector instructions")]
+
 use crate::framing::Facts;
 use crate::received::FieldSpan;
 use crate::start_line::{RequestLine, request_line_end_max};

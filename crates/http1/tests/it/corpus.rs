@@ -19,10 +19,8 @@ fn judge(case: &CorpusCase) -> Option<String> {
     let got = transcript(&reader, &limits, [&case.input[..]]);
     let error = got.lines().last().filter(|line| line.starts_with("error"));
     let cut_short = |line: &str| line.ends_with("Incomplete") || line.ends_with("NoResponse");
-    let agreed = match case.is_refused {
-        true => error.is_some() || got.contains("idle left="),
-        false => error.is_none_or(cut_short),
-    };
+    let agreed =
+        if case.is_refused { error.is_some() || got.contains("idle left=") } else { error.is_none_or(cut_short) };
     (!agreed).then(|| format!("{} differs:\n{}", case.name, without_fields(&got)))
 }
 
