@@ -93,7 +93,7 @@ pub(crate) struct Backend {
 }
 
 /// Arguments of `weaprous proxy`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Proxy {
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -106,6 +106,46 @@ pub(crate) struct Proxy {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) tls: TlsFiles,
+    #[command(flatten)]
+    pub(crate) operation: Operation,
+}
+
+/// How a proxy is looked after.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Operation {
+    /// Shows operators a page, /metrics and /api on this port; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) admin_port: Option<u16>,
+    /// Address of the admin page; one that can be reached from elsewhere needs --admin-token-file and --admin-exposed
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) admin_ip: IpAddr,
+    /// File with the token that the admin page asks for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// Says that the admin page is meant to be reached from other machines
+    #[arg(long)]
+    pub(crate) admin_exposed: bool,
+    /// Notes every answer in this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
+    /// How a line of the access log looks: clf, common or json
+    #[arg(long, value_name = "FORMAT", default_value = "clf")]
+    pub(crate) log_format: proxy::LogFormat,
+    /// Shows the values of queries in the access log, which may be secrets
+    #[arg(long)]
+    pub(crate) log_query: bool,
+    /// Socket by which a next version asks for the listening sockets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) control: Option<PathBuf>,
+    /// Takes the listening sockets over from the proxy that runs with the same --control
+    #[arg(long, requires = "control")]
+    pub(crate) upgrade: bool,
+    /// After a hand-over, or when a server is removed: seconds until what is still open is cut
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) drain_timeout: u64,
+    /// Reads the configuration again on SIGHUP only, not when the file changes
+    #[arg(long)]
+    pub(crate) no_watch: bool,
 }
 
 /// Arguments of `weaprous check`.
@@ -190,7 +230,7 @@ pub(crate) struct Cert {
 }
 
 /// Speaking TLS with certificates from files. They are loaded again when they change, and on SIGHUP.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TlsFiles {
     /// Speaks TLS with this certificate and its chain (PEM); may be repeated: chosen by name, the first is the default
     #[arg(long, value_name = "FILE", requires = "tls_key")]

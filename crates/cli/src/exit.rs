@@ -22,6 +22,15 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Running(error) => write!(f, "{error:#}"),
+            Self::Usage(text) | Self::Listen(text) | Self::Data(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Prints what went wrong and gives its exit code.
 pub(crate) fn code(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };

@@ -5,9 +5,14 @@ mod chat_client;
 mod check;
 mod data;
 mod exit;
+mod handover;
+mod listeners;
+mod reverse_proxy;
 mod serve;
 mod servers;
+mod signals;
 mod stop;
+mod systemd;
 mod tls;
 mod up;
 
@@ -26,7 +31,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Up(args) => up::run(&args),
         Command::Backend(args) => servers::backend(&args),
-        Command::Proxy(args) => servers::proxy(&args),
+        Command::Proxy(args) => reverse_proxy::run(&args),
         Command::Tracker(args) => servers::tracker(&args),
         Command::Check(args) => check::run(&args),
         Command::Chat(args) => chat_client::run(args),

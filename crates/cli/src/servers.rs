@@ -1,6 +1,6 @@
 //! Backend, proxy and tracker, each alone; and the pieces `up` puts together.
 
-use crate::args::{Backend, Proxy, SiteDirs, Tracker};
+use crate::args::{Backend, SiteDirs, Tracker};
 use crate::data;
 use crate::exit::Failure;
 use crate::stop::{GRACE, on_signals};
@@ -42,16 +42,6 @@ pub(crate) fn tracker(args: &Tracker) -> Result<(), Failure> {
     let app = trusting(shared.tracker()?, &args.trusted_proxy);
     let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--server-port", app)?;
     serve_as(server, "tracker", tls.is_some())
-}
-
-/// `weaprous proxy`.
-pub(crate) fn proxy(args: &Proxy) -> Result<(), Failure> {
-    let config = proxy::Config::load(&args.config).map_err(|error| Failure::Usage(error.to_string()))?;
-    let address = SocketAddr::new(args.server_ip, args.server_port);
-    let service = proxy::service(Arc::new(config));
-    let tls = with_files(&args.tls)?;
-    let server = listen_over(tls.as_ref(), Server::new(proxy_settings()), address, "--server-port", service)?;
-    serve_as(server, "proxy", tls.is_some())
 }
 
 /// What backend and tracker share: the store, and who is logged in.

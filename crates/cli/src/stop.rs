@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Exit code after a second Ctrl-C: 128 + SIGINT, as a shell reports it.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Watches for signals, from before this returns until the process ends, on a thread of its own.
 pub(crate) fn on_signals(stop: Stop) -> Result<(), Failure> {

@@ -134,6 +134,13 @@ impl Proxy {
         }
     }
 
+    /// Writes what is left for the access log: for the end of a program that does not wait for its workers.
+    pub fn flush_log(&self) {
+        if let Some(log) = &self.live.current().1.log {
+            log.flush();
+        }
+    }
+
     /// Tells a server to take requests, to finish what it has, or to stop.
     ///
     /// # Errors

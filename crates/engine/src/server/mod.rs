@@ -264,8 +264,25 @@ impl Running {
         sockets: Vec<TcpListener>,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<()> {
+        self.open(sockets, move || fast::plain(make())).await
+    }
+
+    /// As [`Running::listen_on`], for connections that do not begin with HTTP/1.1.
+    pub(crate) async fn listen_raw_on<W: Welcome>(
+        &mut self,
+        sockets: Vec<TcpListener>,
+        make: impl Fn() -> W + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        self.open(sockets, move || Box::new(fast::Raw(make()))).await
+    }
+
+    async fn open(
+        &mut self,
+        sockets: Vec<TcpListener>,
+        make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
+    ) -> io::Result<()> {
         let addr = address_of(&sockets)?;
-        for (worker, listening) in share_out(sockets, self.orders.len(), move || fast::plain(make()))? {
+        for (worker, listening) in share_out(sockets, self.orders.len(), make)? {
             let sent = self.orders[worker].send(Order::Open(listening)).await;
             sent.map_err(|_| io::Error::other("the server is stopping"))?;
         }

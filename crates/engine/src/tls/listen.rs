@@ -1,7 +1,7 @@
 //! Listeners that speak TLS: handshake, then the protocol both sides agreed upon.
 
 use super::{Handshaken, Tls, handshake};
-use crate::server::{BindError, LocalTask, Server, Socket, Welcome, Worker, serve_stream};
+use crate::server::{BindError, LocalTask, Running, Server, Socket, Welcome, Worker, serve_stream};
 use crate::stream::Stream;
 use crate::{Peer, Request, Response, Service, StatusCode, h2};
 use std::io;
@@ -41,6 +41,21 @@ impl Server {
         let watched = tls.clone();
         let make = move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) };
         Ok(self.listen_raw_on(sockets, make)?.on_one_worker(move || watched.watch()))
+    }
+}
+
+impl Running {
+    /// As [`Running::listen_on`], over TLS with what another listener of this server watches already.
+    ///
+    /// # Errors
+    /// As [`Running::listen_on`].
+    pub async fn listen_tls_on<S: Service>(
+        &mut self,
+        sockets: Vec<TcpListener>,
+        tls: Tls,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        self.listen_raw_on(sockets, move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) }).await
     }
 }
 

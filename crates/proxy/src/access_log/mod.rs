@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub(crate) use line::Entry;
 
@@ -29,6 +29,9 @@ use writer::{Counts, Orders, Writer};
 /// Most bytes a worker's lines may take before they are written: about a quarter of a second of forty thousand
 /// requests per second.
 const BUFFER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// How long the end of a program waits for the log's target.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -168,6 +171,11 @@ impl AccessLog {
         self.shared.orders.reopen();
     }
 
+    /// Waits until all lines up to now are written, but not for ever.
+    pub(crate) fn flush(&self) {
+        self.shared.orders.flush(FLUSH_TIMEOUT);
+    }
+
     /// Lines written, and lines lost.
     pub(crate) fn counts(&self) -> (u64, u64) {
         self.shared.counts.get()
@@ -214,6 +222,17 @@ mod tests {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         drop(Arc::try_unwrap(log).unwrap());
         assert_eq!(lines(&folder.path().join("access.log")), 2000);
+    }
+
+    #[test]
+    fn a_flush_waits_until_all_lines_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = AccessLog::open(&settings(folder.path())).unwrap();
+        for count in 1..=20 {
+            log.add(&entry("/"));
+            log.flush();
+            assert_eq!(lines(&folder.path().join("access.log")), count);
+        }
     }
 
     #[test]

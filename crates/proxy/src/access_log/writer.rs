@@ -21,6 +21,8 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Orders {
     given: Mutex<Given>,
     news: Condvar,
+    /// Told after each round.
+    done: Condvar,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -28,6 +30,8 @@ struct Given {
     hurry: bool,
     reopen: bool,
     end: bool,
+    /// Rounds of writing that are over.
+    rounds: u64,
 }
 
 /// Lines written and lines lost.
@@ -60,6 +64,20 @@ impl Orders {
         self.news.notify_one();
     }
 
+    /// Has everything written and waits for that, so long at most.
+    pub(super) fn flush(&self, patience: Duration) {
+        let mut given = self.lock();
+        let awaited = given.rounds + 2; // the round under way may have passed a buffer already
+        let is_missing = |given: &mut Given| {
+            given.hurry = true;
+            given.rounds < awaited
+        };
+        given.hurry = true;
+        self.news.notify_all();
+        // What is not written by then is lost: there is nobody left to tell.
+        drop(self.done.wait_timeout_while(given, patience, is_missing));
+    }
+
     pub(super) fn end(&self) {
         self.lock().end = true;
         self.news.notify_one();
@@ -70,7 +88,13 @@ impl Orders {
         let idle = |given: &mut Given| !(given.hurry || given.reopen || given.end);
         let waited = self.news.wait_timeout_while(self.lock(), PAUSE, idle);
         let (mut given, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *given)
+        let rounds = given.rounds;
+        std::mem::replace(&mut *given, Given { rounds, ..Given::default() })
+    }
+
+    fn round_over(&self) {
+        self.lock().rounds += 1;
+        self.done.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Given> {
@@ -111,6 +135,7 @@ impl Writer {
                 self.reopen();
             }
             self.write_all();
+            self.shared.orders.round_over();
             self.say_what_was_lost();
         }
     }

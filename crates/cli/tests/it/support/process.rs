@@ -25,6 +25,13 @@ impl Weaprous {
         Self::spawn(command)
     }
 
+    /// As [`Weaprous::start`], with further variables in its environment.
+    pub(crate) fn start_with<S: AsRef<str>>(args: impl Iterator<Item = S>, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weaprous"));
+        command.args(args.map(|arg| arg.as_ref().to_owned())).envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
