@@ -207,7 +207,9 @@ function serverRow(upstream, server, status) {
         button.textContent = text;
         button.dataset['state'] = state;
         button.setAttribute('aria-label', `${text} ${server.server} of ${upstream}`);
-        button.addEventListener('click', () => change(upstream, server.server, state));
+        button.addEventListener('click', () => {
+          if (button.getAttribute('aria-disabled') !== 'true') void change(upstream, server.server, state);
+        });
         buttons.append(button);
       };
       order('Enable', 'up');

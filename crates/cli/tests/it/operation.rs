@@ -445,6 +445,28 @@ fn systemd_hears_about_each_state() {
     assert_eq!(process.end().0.code(), Some(0));
 }
 
+#[test]
+fn a_socket_that_systemd_has_opened_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Upstream::start("one");
+    let file = folder.path().join("proxy.conf");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::fs::write(&file, format!("listen {address};\n{}", to(&[&one], ""))).unwrap();
+    let mut early = RawClient::connect(address); // before anybody serves: it waits in the queue
+    early.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    // The third descriptor, and the variables that name it, as sd_listen_fds(3) wants them.
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" proxy --config \"$1\" 3<&0 0</dev/null";
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_weaprous"), file.to_str().unwrap()]);
+    let stdin = std::process::Stdio::from(std::os::fd::OwnedFd::from(listener));
+    let mut child = shell.stdin(stdin).stdout(std::process::Stdio::null()).spawn().unwrap();
+    assert_eq!(early.read_response().text(), "one");
+    assert_eq!(get(address, "/", &[]).text(), "one");
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 /// A port that was free a moment ago: for addresses that a file has to name beforehand.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

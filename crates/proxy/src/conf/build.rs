@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::access_log::{LogFormat, LogSettings, LogTarget};
+
 use super::error::Flaw;
 use super::lexer::{Kind, Token};
 use super::suggest::suggestion;
@@ -96,6 +98,11 @@ impl Builder<'_> {
                     let listen = self.listen(statement, &config.listen);
                     config.listen.extend(listen);
                 }
+                "access_log" => config.access_log = self.access_log(statement),
+                "admin" => {
+                    let expected = "an address on this machine like `127.0.0.1:9900`";
+                    config.admin = self.single(statement, expected, value::listen);
+                }
                 _ => {}
             }
         }
@@ -121,6 +128,28 @@ impl Builder<'_> {
             self.flaw_at(&token, "each address once", "remove one of them");
         }
         Some(Listen { address })
+    }
+
+    fn access_log(&mut self, statement: &Statement) -> Option<LogSettings> {
+        let mut words = Words::of(statement);
+        let target = self.value(&mut words, "a file, or `stdout`", |text| match text {
+            "" => Err("where the lines go"),
+            "stdout" => Ok(LogTarget::Stdout),
+            path => Ok(LogTarget::File(path.into())),
+        })?;
+        let mut settings = LogSettings { format: LogFormat::default(), target, query: false };
+        self.options(&mut words, |name, value| {
+            match (name, value) {
+                ("format", format) => {
+                    settings.format = format.parse().map_err(|_| ("`clf`, `common` or `json`", String::new()))?;
+                }
+                ("query", "names") => settings.query = false,
+                ("query", "full") => settings.query = true,
+                _ => return Err(("`names` or `full`", "a query may hold secrets".to_owned())),
+            }
+            Ok(())
+        });
+        Some(settings)
     }
 
     fn upstream(&mut self, statement: &Statement) {

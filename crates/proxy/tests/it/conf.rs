@@ -709,3 +709,19 @@ proptest! {
         survives(&text);
     }
 }
+
+#[test]
+fn the_access_log_and_the_admin_page_are_told_once_outside_all_blocks() {
+    let text = "access_log /var/log/a.log format=json query=full; admin 127.0.0.1:9900; host a { respond 200; }";
+    let config = Config::parse("test", text).unwrap();
+    let log = config.access_log.unwrap();
+    assert_eq!((log.format, log.query), (proxy::LogFormat::Json, true));
+    assert_eq!(log.target, proxy::LogTarget::File("/var/log/a.log".into()));
+    assert_eq!(config.admin, Some(([127, 0, 0, 1], 9900).into()));
+    let short = Config::parse("test", "access_log stdout; host a { respond 200; }").unwrap().access_log.unwrap();
+    assert_eq!((short.format, short.target, short.query), (proxy::LogFormat::Clf, proxy::LogTarget::Stdout, false));
+    for wrong in ["access_log;", "access_log a format=xml;", "access_log a query=some;", "access_log a b;", "admin here;"] {
+        let errors = Config::parse("test", &format!("{wrong} host a {{ respond 200; }}")).unwrap_err();
+        assert_eq!(errors.len(), 1, "{wrong}: {errors:?}");
+    }
+}
