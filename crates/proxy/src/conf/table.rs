@@ -128,7 +128,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     with(line("rate_limit", RULES), &["burst", "key"]),
     many("error_page", RULES),
     later(line("compression", RULES), "let the backend compress"),
-    later(line("access_log", TOP), "warnings and errors go to standard error"),
+    with(line("access_log", TOP), &["format", "query"]),
+    line("admin", TOP),
 ];
 
 /// The values of `dist_policy`.
