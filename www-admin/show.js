@@ -27,7 +27,7 @@ export function short(value) {
   if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
   if (value >= 1e4) return `${(value / 1e3).toFixed(0)} k`;
   if (value >= 1e3) return `${(value / 1e3).toFixed(1)} k`;
-  if (value === 0 || value >= 10) return value.toFixed(0);
+  if (Number.isInteger(value) || value >= 10) return value.toFixed(0);
   return value.toFixed(1);
 }
 
