@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// A byte stream of another layer, such as TLS.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {}
@@ -19,6 +20,8 @@ pub(crate) enum Stream {
     Plain(Socket),
     /// A socket of the runtime: a client's.
     Tokio(TcpStream),
+    /// TLS around a socket of the runtime: a client's.
+    SecureTokio(Box<TlsStream<TcpStream>>),
     /// Something around a socket.
     Secure(Box<dyn Transport>),
 }
@@ -31,7 +34,7 @@ impl Stream {
             // Without the option the other side sees a short message: nothing better is left to do.
             Self::Tokio(socket) => drop(socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO))),
             // The layer says by itself what a proper end is.
-            Self::Secure(_) => {}
+            Self::SecureTokio(_) | Self::Secure(_) => {}
         }
     }
 }
@@ -41,7 +44,7 @@ impl std::fmt::Debug for Stream {
         f.write_str(match self {
             Self::Plain(_) => "Plain",
             Self::Tokio(_) => "Tokio",
-            Self::Secure(_) => "Secure",
+            Self::SecureTokio(_) | Self::Secure(_) => "Secure",
         })
     }
 }
@@ -51,6 +54,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Tokio(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::SecureTokio(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Secure(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -61,6 +65,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tokio(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::SecureTokio(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -73,6 +78,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Self::Tokio(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::SecureTokio(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Secure(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -81,6 +87,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Tokio(socket) => socket.is_write_vectored(),
+            Self::SecureTokio(stream) => stream.is_write_vectored(),
             Self::Secure(stream) => stream.is_write_vectored(),
         }
     }
@@ -89,6 +96,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tokio(socket) => Pin::new(socket).poll_flush(cx),
+            Self::SecureTokio(stream) => Pin::new(stream).poll_flush(cx),
             Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -97,6 +105,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tokio(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::SecureTokio(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

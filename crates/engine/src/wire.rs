@@ -5,8 +5,8 @@ use crate::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// The bytes of one connection, and the decoder that reads them.
 pub(crate) struct Wire<Decoder> {
@@ -142,11 +142,16 @@ impl<Decoder> Wire<Decoder> {
     }
 
     /// Whether the other side has closed, or sent what nobody waits for, as far as the event loop knows.
-    pub(crate) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&mut self) -> bool {
         let mut byte = [0];
-        match &self.socket {
+        match &mut self.socket {
             Some(Stream::Tokio(socket)) => {
                 !matches!(socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // Tickets for later sessions are no content: only the layer itself knows what has come.
+            Some(Stream::SecureTokio(stream)) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready()
             }
             _ => true,
         }
@@ -154,7 +159,11 @@ impl<Decoder> Wire<Decoder> {
 
     /// As [`Wire::is_stale`], but asks the system.
     pub(crate) fn is_stale_now(&self) -> bool {
-        let Some(Stream::Tokio(socket)) = &self.socket else { return true };
+        let socket = match &self.socket {
+            Some(Stream::Tokio(socket)) => socket,
+            Some(Stream::SecureTokio(stream)) => stream.get_ref().0,
+            _ => return true,
+        };
         let mut byte = [0];
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
         !matches!(rustix::net::recv(socket, &mut byte, flags), Err(rustix::io::Errno::AGAIN))

@@ -1,6 +1,6 @@
 //! How a request to another server fails, by what the caller can do.
 
-use crate::{EncodeError, ParseError};
+use crate::{EncodeError, HandshakeError, ParseError};
 use std::io;
 use std::net::SocketAddr;
 
@@ -66,6 +66,9 @@ pub enum ClientErrorKind {
     /// The server switched to a protocol that nobody asked for.
     #[error("protocol switched without being asked")]
     Unasked,
+    /// Nobody can be talked to over TLS there.
+    #[error("TLS: {0}")]
+    Tls(#[source] HandshakeError),
     /// The socket failed.
     #[error("{0}")]
     Io(#[source] io::Error),

@@ -2,16 +2,20 @@
 //! because a server may answer before it has read everything.
 
 use super::deadline::Deadline;
+use super::pool::Destination;
 use super::{ClientErrorKind, ClientSettings, OutgoingRequest, Stage};
 use crate::buffers::Buffers;
 use crate::stream::Stream;
 use crate::wire::Wire;
 use crate::{Body, BodyError, Upgraded};
-use http1::{BodyEncoder, EncodeError, ErrorKind, Event, Framing, RequestSpec, ResponseDecoder, ResponseHead};
+use http1::{
+    BodyEncoder, EncodeError, ErrorKind, Event, Framing, RequestSpec, ResponseDecoder, ResponseHead, StatusCode,
+};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// Body bytes up to this are copied behind what is waiting; larger ones are written from where they lie.
 const COPY_BYTES_MAX: usize = 16 * 1024;
@@ -19,14 +23,19 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Above this many bytes to come, larger reads pay.
 const BULK_BYTES: u64 = 8 * 1024;
+/// How long content is held back for a server that was asked whether it wants it: an old one never says
+/// (RFC 9110 §10.1.1).
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection, and the exchange that is under way on it.
 pub(super) struct Link {
-    addr: SocketAddr,
+    to: Destination,
     wire: Wire<ResponseDecoder>,
     upload: Upload,
     deadline: Deadline,
     settings: Rc<ClientSettings>,
+    /// For the current request.
+    head_timeout: Duration,
     buffers: Rc<Buffers>,
     /// Whether anything of the current request was written.
     has_sent: bool,
@@ -39,6 +48,8 @@ pub(super) struct Link {
 struct Upload {
     body: Body,
     encoder: Option<BodyEncoder>,
+    /// The server has been asked whether it wants the content, and has not said.
+    awaits_continue: bool,
     /// A large chunk is being written; its end is still to be framed.
     owes_chunk_end: bool,
     /// Whether some of a stream is gone, so that the request cannot be sent again.
@@ -54,13 +65,14 @@ pub(super) struct Failure {
 }
 
 impl Link {
-    pub(super) fn new(addr: SocketAddr, socket: Stream, settings: Rc<ClientSettings>, buffers: Rc<Buffers>) -> Self {
+    pub(super) fn new(to: Destination, socket: Stream, settings: Rc<ClientSettings>, buffers: Rc<Buffers>) -> Self {
         let decoder = ResponseDecoder::new(settings.limits.clone());
         Self {
-            addr,
+            to,
             wire: Wire::new(socket, decoder),
             upload: Upload::default(),
             deadline: Deadline::default(),
+            head_timeout: settings.head_timeout,
             settings,
             buffers,
             has_sent: false,
@@ -69,10 +81,14 @@ impl Link {
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
-        self.addr
+        self.to.addr
     }
 
-    pub(super) fn is_stale(&self) -> bool {
+    pub(super) fn destination(&self) -> Destination {
+        self.to
+    }
+
+    pub(super) fn is_stale(&mut self) -> bool {
         self.wire.is_stale()
     }
 
@@ -81,7 +97,11 @@ impl Link {
     }
 
     /// Queues the head and takes the body, unless it can be cloned.
-    pub(super) fn begin(&mut self, request: &mut OutgoingRequest) -> Result<(), EncodeError> {
+    pub(super) fn begin(
+        &mut self,
+        request: &mut OutgoingRequest,
+        head_timeout: Option<Duration>,
+    ) -> Result<(), EncodeError> {
         let framing = match (&request.body, request.body.exact_len()) {
             (Body::Empty, _) => Framing::None,
             (_, Some(length)) => Framing::Length(length),
@@ -101,7 +121,9 @@ impl Link {
             Body::Full(bytes) => Body::Full(bytes.clone()),
             stream @ Body::Stream(_) => std::mem::take(stream),
         };
-        self.upload = Upload { body, encoder: Some(encoder), ..Upload::default() };
+        let awaits_continue = matches!(body, Body::Stream(_)) && request.fields.contains("expect");
+        self.upload = Upload { body, encoder: Some(encoder), awaits_continue, ..Upload::default() };
+        self.head_timeout = head_timeout.unwrap_or(self.settings.head_timeout);
         self.deadline.clear();
         self.has_sent = false;
         self.has_received = false;
@@ -122,7 +144,17 @@ impl Link {
 
     /// Sends, and reads until the head of the final response is there.
     pub(super) async fn head(&mut self) -> Result<ResponseHead, Failure> {
-        std::future::poll_fn(|cx| self.poll_head(cx)).await
+        std::future::poll_fn(|cx| {
+            loop {
+                let awaited = self.upload.awaits_continue;
+                let polled = self.poll_head(cx);
+                // What was held back may be sent now.
+                if polled.is_ready() || awaited == self.upload.awaits_continue {
+                    return polled;
+                }
+            }
+        })
+        .await
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
@@ -144,9 +176,17 @@ impl Link {
         let failed = |kind| Poll::Ready(Err(Failure { stage: Stage::Head, kind }));
         loop {
             match self.poll_event() {
-                Ok(Some(Event::Head(head))) if head.is_interim() => {}
+                Ok(Some(Event::Head(head))) if head.is_interim() => {
+                    if head.status() == StatusCode::CONTINUE {
+                        self.go_ahead();
+                    }
+                }
                 Ok(Some(Event::Head(head))) => {
                     self.deadline.clear();
+                    if self.upload.awaits_continue {
+                        // It does not want the content: whoever has it is told so by its drop.
+                        self.upload.body = Body::Empty;
+                    }
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(_)) => return failed(ClientErrorKind::Closed),
@@ -166,19 +206,31 @@ impl Link {
             return Poll::Ready(Err(Failure { stage: Stage::Send, kind }));
         }
         let (stage, patience) = match sending {
-            Some(_) => (Stage::Head, self.settings.head_timeout),
+            Some(_) => (Stage::Head, self.head_timeout),
+            None if self.upload.awaits_continue && self.wire.unsent() == 0 => (Stage::Head, CONTINUE_PATIENCE),
             None => (Stage::Send, self.settings.write_idle_timeout),
         };
         // While the body itself is awaited nobody can blame the server.
-        if sending.is_some() || self.wire.unsent() > 0 {
+        if sending.is_some() || self.wire.unsent() > 0 || self.upload.awaits_continue {
             self.deadline.arm_once(patience);
         } else {
             self.deadline.clear();
         }
         if self.deadline.poll_expired(cx) {
+            if self.upload.awaits_continue && self.wire.unsent() == 0 {
+                self.go_ahead();
+                return Poll::Pending;
+            }
             return Poll::Ready(Err(Failure { stage, kind: ClientErrorKind::TimedOut }));
         }
         Poll::Pending
+    }
+
+    /// Sends the content that was held back.
+    fn go_ahead(&mut self) {
+        if std::mem::take(&mut self.upload.awaits_continue) {
+            self.deadline.clear();
+        }
     }
 
     /// Reads on in the response's body. `Head` never comes here.
@@ -251,6 +303,10 @@ impl Link {
             }
             if self.upload.is_done() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.upload.awaits_continue {
+                ready!(self.poll_flush(cx))?;
+                return Poll::Pending; // `poll_head` says when it goes on
             }
             if std::mem::take(&mut self.upload.owes_chunk_end)
                 && let Some(encoder) = &mut self.upload.encoder
@@ -328,9 +384,10 @@ impl ClientErrorKind {
     /// A reset is a server that has closed while bytes were under way.
     fn of_lost_connection(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-                Self::Closed
-            }
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Io(error),
         }
     }

@@ -13,10 +13,10 @@ pub use error::{ClientError, ClientErrorKind, Stage};
 
 use crate::buffers::Buffers;
 use crate::stream::Stream;
-use crate::{Body, Fields, Method, ResponseHead, Upgraded};
+use crate::{Body, ClientTls, Fields, Method, ResponseHead, Upgraded};
 use http1::Limits;
 use link::{Failure, Link};
-use pool::Pool;
+use pool::{Destination, Pool};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -37,6 +37,10 @@ const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Unused connections kept per server.
 const POOL_IDLE_MAX: usize = 64;
+/// A connection that was unused for longer gets no request that must not be sent twice: the server may be closing it at
+/// this moment, and nobody could tell whether the request was heard. The shortest usual patience of servers is two
+/// seconds; a new connection costs a round trip.
+const UNREPEATABLE_IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// How a client treats servers. All of it has defaults.
 #[derive(Debug, Clone)]
@@ -71,7 +75,8 @@ impl Default for ClientSettings {
     }
 }
 
-/// A request to send. `fields` holds exactly one `Host`; framing fields are written by the engine.
+/// A request to send. `fields` holds exactly one `Host`; framing fields are written by the engine. With
+/// `Expect: 100-continue` the content is not asked for before the server wants it, or has been silent for a while.
 #[derive(Debug)]
 pub struct OutgoingRequest {
     /// The method.
@@ -100,6 +105,10 @@ pub struct Client {
     shared: Rc<Shared>,
     /// Counts the connections that this clone opens.
     opened: Option<Rc<Cell<u32>>>,
+    /// In place of [`ClientSettings::head_timeout`].
+    head_timeout: Option<Duration>,
+    /// `None`: in plain text.
+    tls: Option<ClientTls>,
 }
 
 /// What all clones of a client, and the bodies of its responses, have in common.
@@ -128,6 +137,8 @@ impl Client {
                 pool: RefCell::default(),
             }),
             opened: None,
+            head_timeout: None,
+            tls: None,
         }
     }
 
@@ -188,7 +199,18 @@ impl Client {
 
     /// A clone that counts in `opened` the connections it opens.
     pub fn counting(&self, opened: Rc<Cell<u32>>) -> Self {
-        Self { shared: self.shared.clone(), opened: Some(opened) }
+        Self { opened: Some(opened), ..self.clone() }
+    }
+
+    /// A clone that waits so long for the heads of responses.
+    pub fn waiting(&self, head_timeout: Duration) -> Self {
+        Self { head_timeout: Some(head_timeout), ..self.clone() }
+    }
+
+    /// A clone that speaks TLS with every server. Connections are kept apart from those without, and from those with
+    /// other settings or another name.
+    pub fn over_tls(&self, tls: ClientTls) -> Self {
+        Self { tls: Some(tls), ..self.clone() }
     }
 
     /// Closes the connections that are kept for servers of which `is_wanted` says no.
@@ -211,20 +233,27 @@ impl Client {
         if fresh == Fresh::No
             && let Some(link) = self.kept(addr, request)
         {
-            match converse(link, request).await {
+            match self.converse(link, request).await {
                 // A kept connection may have been closed at any moment: that is nobody's failure.
                 Err(error) if error.can_retry && !error.is_timeout() => {}
                 done => return done,
             }
         }
         let link = self.connect(addr).await?;
-        converse(link, request).await
+        self.converse(link, request).await
+    }
+
+    fn destination(&self, addr: SocketAddr) -> Destination {
+        Destination { addr, tls: self.tls.as_ref().map(ClientTls::id) }
     }
 
     fn kept(&self, addr: SocketAddr, request: &OutgoingRequest) -> Option<Link> {
         let repeatable = request.method.is_idempotent() && !matches!(request.body, Body::Stream(_));
+        let settings = &self.shared.settings;
+        let idle_max = if repeatable { settings.pool_idle_timeout } else { UNREPEATABLE_IDLE_MAX };
+        let idle_max = idle_max.min(settings.pool_idle_timeout);
         loop {
-            let link = self.shared.pool.borrow_mut().take(addr, &self.shared.settings)?;
+            let link = self.shared.pool.borrow_mut().take(self.destination(addr), idle_max)?;
             // What cannot be repeated is worth a system call to find a dead connection before it is used.
             if repeatable || !link.is_stale_now() {
                 return Some(link);
@@ -232,23 +261,56 @@ impl Client {
         }
     }
 
+    /// One request and the head of its response on one connection.
+    async fn converse(
+        &self,
+        mut link: Link,
+        request: &mut OutgoingRequest,
+    ) -> Result<(ResponseHead, Link), ClientError> {
+        let addr = link.addr();
+        if let Err(error) = link.begin(request, self.head_timeout) {
+            let kind = ClientErrorKind::Request(error);
+            return Err(ClientError { addr, stage: Stage::Send, kind, can_retry: false });
+        }
+        match link.head().await {
+            Ok(head) => Ok((head, link)),
+            Err(Failure { stage, kind }) => {
+                link.restore(request);
+                let hopeless = matches!(kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_));
+                let can_retry = !hopeless && link.may_repeat(request);
+                Err(ClientError { addr, stage, kind, can_retry })
+            }
+        }
+    }
+
     async fn connect(&self, addr: SocketAddr) -> Result<Link, ClientError> {
         let settings = &self.shared.settings;
-        let kind = match timeout(settings.connect_timeout, TcpStream::connect(addr)).await {
-            Ok(Ok(socket)) => {
-                // Without the option small requests are late by a round trip: slower, not wrong.
-                let _ = socket.set_nodelay(true);
+        let kind = match timeout(settings.connect_timeout, self.open(addr)).await {
+            Ok(Ok(stream)) => {
                 if let Some(opened) = &self.opened {
                     opened.set(opened.get() + 1);
                 }
-                return Ok(Link::new(addr, Stream::Tokio(socket), settings.clone(), self.shared.buffers.clone()));
+                return Ok(Link::new(self.destination(addr), stream, settings.clone(), self.shared.buffers.clone()));
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ClientErrorKind::Refused,
-            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => ClientErrorKind::TimedOut,
-            Ok(Err(error)) => ClientErrorKind::Io(error),
+            Ok(Err(kind)) => kind,
             Err(_) => ClientErrorKind::TimedOut,
         };
         Err(ClientError { addr, stage: Stage::Connect, kind, can_retry: true })
+    }
+
+    /// A connection on which requests can be sent.
+    async fn open(&self, addr: SocketAddr) -> Result<Stream, ClientErrorKind> {
+        let socket = TcpStream::connect(addr).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => ClientErrorKind::Refused,
+            io::ErrorKind::TimedOut => ClientErrorKind::TimedOut,
+            _ => ClientErrorKind::Io(error),
+        })?;
+        // Without the option small requests are late by a round trip: slower, not wrong.
+        let _ = socket.set_nodelay(true);
+        match &self.tls {
+            None => Ok(Stream::Tokio(socket)),
+            Some(tls) => tls.connect(addr, socket).await.map(Stream::SecureTokio).map_err(ClientErrorKind::Tls),
+        }
     }
 }
 
@@ -256,24 +318,6 @@ impl Client {
 enum Fresh {
     Yes,
     No,
-}
-
-/// One request and the head of its response on one connection.
-async fn converse(mut link: Link, request: &mut OutgoingRequest) -> Result<(ResponseHead, Link), ClientError> {
-    let addr = link.addr();
-    if let Err(error) = link.begin(request) {
-        let kind = ClientErrorKind::Request(error);
-        return Err(ClientError { addr, stage: Stage::Send, kind, can_retry: false });
-    }
-    match link.head().await {
-        Ok(head) => Ok((head, link)),
-        Err(Failure { stage, kind }) => {
-            link.restore(request);
-            let hopeless = matches!(kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_));
-            let can_retry = !hopeless && link.may_repeat(request);
-            Err(ClientError { addr, stage, kind, can_retry })
-        }
-    }
 }
 
 impl fmt::Debug for Client {

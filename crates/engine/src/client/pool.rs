@@ -2,15 +2,24 @@
 
 use super::ClientSettings;
 use super::link::Link;
+use crate::tls::TlsId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Unused connections by server, the freshest last.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: HashMap<SocketAddr, Vec<Idle>>,
+    idle: HashMap<Destination, Vec<Idle>>,
     swept: Option<Instant>,
+}
+
+/// What a connection leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Destination {
+    pub(super) addr: SocketAddr,
+    /// `None`: in plain text.
+    pub(super) tls: Option<TlsId>,
 }
 
 struct Idle {
@@ -19,23 +28,26 @@ struct Idle {
 }
 
 impl Pool {
-    /// A connection that is open as far as anybody knows.
-    pub(super) fn take(&mut self, addr: SocketAddr, settings: &ClientSettings) -> Option<Link> {
-        let kept = self.idle.get_mut(&addr)?;
-        while let Some(Idle { link, since }) = kept.pop() {
-            if since.elapsed() >= settings.pool_idle_timeout {
-                kept.clear(); // the others are older
-            } else if !link.is_stale() {
+    /// A connection that is open as far as anybody knows, and was used within this time.
+    pub(super) fn take(&mut self, to: Destination, idle_max: Duration) -> Option<Link> {
+        let kept = self.idle.get_mut(&to)?;
+        while kept.last()?.since.elapsed() < idle_max {
+            let Idle { mut link, .. } = kept.pop()?;
+            if !link.is_stale() {
                 return Some(link);
             }
         }
-        None
+        None // the others are older
     }
 
     pub(super) fn put(&mut self, link: Link, settings: &ClientSettings) {
         let now = Instant::now();
         self.sweep(now, settings);
-        let kept = self.idle.entry(link.addr()).or_default();
+        let kept = self.idle.entry(link.destination()).or_default();
+        let timeout = settings.pool_idle_timeout;
+        if kept.first().is_some_and(|oldest| now.duration_since(oldest.since) >= timeout) {
+            kept.retain(|idle| now.duration_since(idle.since) < timeout);
+        }
         if kept.len() < settings.pool_idle_max {
             kept.push(Idle { link, since: now });
         }
@@ -43,7 +55,7 @@ impl Pool {
 
     /// Closes what is kept for servers of which `is_wanted` says no.
     pub(super) fn retain(&mut self, is_wanted: impl Fn(SocketAddr) -> bool) {
-        self.idle.retain(|addr, _| is_wanted(*addr));
+        self.idle.retain(|to, _| is_wanted(to.addr));
     }
 
     /// Closes what has been unused for too long, also for servers nobody asks any more.

@@ -1,4 +1,5 @@
-//! TLS for listeners: certificates by server name, reloaded while the server runs, and client certificates.
+//! TLS for listeners: certificates by server name, reloaded while the server runs, and client certificates. And for
+//! clients: see `connect`.
 //!
 //! ```text
 //!   files ──load──▶ Certificates ──▶ rustls::ServerConfig ──▶ one snapshot, replaced as a whole
@@ -10,12 +11,16 @@
 //! file never takes effect: the certificates that were there before stay, and why is logged and returned.
 
 mod certificates;
+mod connect;
 mod handshake;
 mod info;
 mod listen;
 mod watch;
 
+pub use connect::{ClientTls, HandshakeError, InvalidServerName, Trust};
 pub use info::TlsInfo;
+
+pub(crate) use connect::TlsId;
 
 use handshake::{Handshaken, handshake};
 
@@ -151,7 +156,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    fn content(path: &Path, reason: impl fmt::Display) -> Self {
+    pub(crate) fn content(path: &Path, reason: impl fmt::Display) -> Self {
         Self::Content { path: path.to_owned(), reason: reason.to_string() }
     }
 }

@@ -4,6 +4,7 @@
 mod bodies;
 mod client;
 mod client_faults;
+mod client_tls;
 mod connections;
 mod corpus;
 #[cfg(target_os = "linux")]

@@ -40,6 +40,11 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
+    /// A certificate with these parameters for this key, as PEM.
+    pub(crate) fn sign_with(&self, params: CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
     /// The same in two files of a folder.
     pub(crate) fn write(&self, folder: &Path, file: &str, names: &[&str]) -> CertificateFiles {
         let files =
