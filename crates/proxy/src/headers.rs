@@ -147,7 +147,29 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField>
     if let Some(offers) = onward.upgrade {
         fields.append("upgrade", offers)?;
     }
+    if head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")) {
+        fields.append("te", "trailers")?;
+    }
     Ok(())
+}
+
+/// The fields that follow a request's content, on their way to the upstream: none that would have been dropped or
+/// written anew in the head, since a program may take them for the head's (RFC 9110 §6.5.1).
+pub(crate) fn trailers_to_upstream(received: &Fields) -> Fields {
+    const NEVER: [&str; 5] = ["authorization", "cookie", "via", "x-request-id", "content-type"];
+    let mut fields = Fields::new();
+    for (name, value) in received.iter() {
+        let dropped = is_hop_by_hop(name)
+            || is_rewritten(name)
+            || is_about_the_way(name)
+            || name.contains('_')
+            || NEVER.iter().any(|other| other.eq_ignore_ascii_case(name));
+        if !dropped {
+            // It was received within the limits, and is shorter now.
+            let _ = fields.append(name, value);
+        }
+    }
+    fields
 }
 
 /// The client's `Host`; an HTTP/1.0 client without one gets the upstream's address.
@@ -302,10 +324,26 @@ mod tests {
 
     #[test]
     fn fields_of_one_connection_are_dropped() {
-        check("Connection: keep-alive, TE\nKeep-Alive: 5\nTE: trailers\nTrailer: x\nA: 1\n", &["A: 1"]);
+        check("Connection: keep-alive, TE\nKeep-Alive: 5\nTE: gzip\nTrailer: x\nA: 1\n", &["A: 1"]);
         check("Proxy-Connection: close\nProxy-Authorization: x\nProxy-Authenticate: y\nUpgrade: h2c\n", &[]);
         check("Transfer-Encoding: chunked\n", &[]);
         check("Content-Length: 0\nExpect: 100-continue\nHTTP2-Settings: AAMAAABk\n", &[]);
+    }
+
+    #[test]
+    fn whoever_takes_trailers_is_sent_some() {
+        let head = request("GET / HTTP/1.1\nHost: a\nConnection: TE\nTE: gzip;q=0.5, Trailers\n\n");
+        assert_eq!(to_upstream(&onward(&head)).unwrap().get("te"), Some(&b"trailers"[..]));
+    }
+
+    #[test]
+    fn trailers_cannot_say_what_the_head_may_not() {
+        let mut fields = Fields::new();
+        for name in ["X-Checksum", "Via", "X-Forwarded-For", "Forwarded", "a_b", "Host", "Cookie", "Connection", "X-B"]
+        {
+            fields.append(name, "1").unwrap();
+        }
+        assert_eq!(lines(&trailers_to_upstream(&fields)), ["X-Checksum: 1", "X-B: 1"]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Health {
     ejections: AtomicU32,
     /// When the pause is over; 0: there is none.
     out_until_ms: AtomicU64,
+    /// Whether the last request that was to find out about it has not reported.
+    is_probed: AtomicBool,
     /// When it came back; 0: it was never out.
     back_since_ms: AtomicU64,
     is_failing: AtomicBool,
@@ -68,10 +70,14 @@ impl Health {
     /// `true`; the next one comes when the probe has failed or did not report for [`PROBE_MS`].
     pub(crate) fn may_probe(&self, now_ms: u64) -> bool {
         let until = self.out_until_ms.load(Relaxed);
-        until != 0
+        let may = until != 0
             && now_ms >= until
             && !self.is_failing()
-            && self.out_until_ms.compare_exchange(until, now_ms + PROBE_MS, Relaxed, Relaxed).is_ok()
+            && self.out_until_ms.compare_exchange(until, now_ms + PROBE_MS, Relaxed, Relaxed).is_ok();
+        if may {
+            self.is_probed.store(true, Relaxed);
+        }
+        may
     }
 
     /// A request failed. Whether it is ejected now and was not before; `may_eject` says whether that is allowed.
@@ -81,6 +87,9 @@ impl Health {
         let is_enough = failure == Failure::Connect || failures >= rules.failures || was_out;
         if !is_enough || !(may_eject || was_out) {
             return false;
+        }
+        if !self.is_probed.swap(false, Relaxed) && was_out {
+            return false; // it was sent before the pause began: that it fails as well says nothing new
         }
         let ejections = self.ejections.fetch_add(1, Relaxed).min(16);
         let pause =
@@ -208,6 +217,15 @@ mod tests {
         }
         assert_eq!(pauses[..5], [500, 1000, 2000, 4000, 8000]);
         assert!(pauses[5..].iter().all(|pause| *pause == 15_000), "{pauses:?}");
+    }
+
+    #[test]
+    fn those_that_fail_together_are_one_failure() {
+        let health = Health::default();
+        (0..20).for_each(|_| drop(refuse(&health, 0)));
+        assert!(health.may_probe(PAUSE), "the pause has not grown");
+        (0..20).for_each(|_| drop(refuse(&health, PAUSE)));
+        assert!(!health.may_probe(3 * PAUSE - 1) && health.may_probe(3 * PAUSE), "it has doubled once");
     }
 
     #[test]

@@ -138,6 +138,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the whole request to the first byte of the answer.
     pub response: Duration,
+    /// The same for an attempt that another may follow, where the request can be repeated.
+    pub attempt: Option<Duration>,
     /// Silence inside a response's body.
     pub idle: Duration,
     /// Silence while the backend is to take request bytes.
@@ -157,6 +159,8 @@ impl Default for Timeouts {
             connect: Duration::from_secs(2),
             // Longer than the tracker holds a long poll or a relay request open.
             response: Duration::from_mins(1),
+            // How long an answer may take is known to the operator alone.
+            attempt: None,
             // Heartbeats of event streams come more often.
             idle: Duration::from_mins(5),
             // A program that takes nothing for so long has stopped.

@@ -120,6 +120,7 @@ impl Draft {
         Timeouts {
             connect: of("connect_timeout", defaults.connect),
             response: of("response_timeout", defaults.response),
+            attempt: self.timeouts.iter().find(|(other, _)| *other == "try_timeout").map(|(_, timeout)| *timeout),
             idle: of("idle_timeout", defaults.idle),
             send: of("send_timeout", defaults.send),
             keepalive: of("keepalive_timeout", defaults.keepalive),

@@ -114,6 +114,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     line("rewrite", RULES),
     line("connect_timeout", RULES),
     line("response_timeout", RULES),
+    line("try_timeout", RULES),
     line("idle_timeout", RULES),
     line("send_timeout", RULES),
     line("tunnel_timeout", RULES),

@@ -193,6 +193,56 @@ fn a_slow_upstream_is_504_and_is_not_asked_twice() {
     assert_eq!((counts.timed_out, counts.retries), (1, 0));
 }
 
+#[test]
+fn with_a_try_timeout_another_upstream_stands_in_for_a_stalled_one() {
+    let silent = hostile(|_, mut wire| while wire.try_head().is_some() {});
+    let other = named("other");
+    let config = everything_to(&[silent.address(), address(&other)], "try_timeout 50ms; response_timeout 300ms;");
+    let front = front(&config);
+    for _ in 0..8 {
+        assert_eq!(front.get("a").text(), "other");
+    }
+    assert!(!front.counts().upstreams[0].up, "three failures in a row are a state");
+    assert!((3..8).contains(&front.counts().retries), "{:?}", front.counts());
+    // What must not be sent twice is waited for, and so is the only one there is.
+    let alone = crate::harness::front(&everything_to(&[silent.address()], "try_timeout 50ms; response_timeout 300ms;"));
+    let begun = std::time::Instant::now();
+    assert_eq!(alone.get("a").status, 504);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    let config = everything_to(&[silent.address(), address(&other)], "try_timeout 50ms; response_timeout 300ms;");
+    let posting = crate::harness::front(&config);
+    let response = posting.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!((response.status, posting.counts().retries), (504, 0));
+}
+
+#[test]
+fn an_upstream_that_hangs_up_on_everything_is_not_asked_for_everything_many_times() {
+    let bad: Vec<_> = (0..4).map(|_| tired(0, |wire| drop(wire.try_head()))).collect();
+    let addresses: Vec<SocketAddr> = bad.iter().map(|(upstream, _)| upstream.address()).collect();
+    let front = front(&everything_to(&addresses, "retries 3;"));
+    for _ in 0..200 {
+        assert_eq!(front.get("a").status, 502);
+    }
+    let counts = front.counts();
+    // A burst of 256, a fifth of 200, ten per second of the seconds this took: far below three for each.
+    assert!((256..450).contains(&counts.retries), "{counts:?}");
+}
+
+#[test]
+fn a_post_gets_no_connection_that_the_upstream_may_be_closing() {
+    // The upstream closes kept connections when it has heard the next request: the worst moment. A connection that
+    // has been unused for a while is not tried for what must not be sent twice.
+    let (upstream, connections) = tired(1, |wire| drop(wire.try_head()));
+    let front = front_for(&[upstream.address()]);
+    let mut client = front.connect();
+    for round in 0..3 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+        assert_eq!(client.read_response().status, 200, "round {round}");
+        std::thread::sleep(Duration::from_millis(1100)); // being unused for so long is what is tested here
+    }
+    assert_eq!(connections.load(SeqCst), 3);
+}
+
 /// What a client sees when the upstream sends `bytes` and leaves.
 fn broken_off(bytes: &'static str, request: &str, leave: fn(&mut Wire)) -> Vec<u8> {
     let upstream = hostile(move |_, mut wire| {

@@ -31,7 +31,7 @@ fn h13_fields_of_one_connection_end_at_the_proxy() {
     let front = front_for(&[address(&mirror)]);
     let lines = seen(
         &front,
-        "Keep-Alive: 5\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: x\r\n\
+        "Keep-Alive: 5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nTrailer: X\r\nUpgrade: x\r\n\
          Proxy-Authorization: Basic eDp5\r\nA: 1\r\n",
     );
     let names: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once(':')?.0)).collect();
@@ -51,7 +51,25 @@ fn h13_response_fields_of_one_connection_end_at_the_proxy() {
     let mut names: Vec<String> = response.fields.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.retain(|name| name != "date");
     names.sort();
-    assert_eq!(names, ["content-length", "set-cookie", "set-cookie"]);
+    assert_eq!(names, ["content-length", "set-cookie", "set-cookie", "x-request-id"]);
+}
+
+#[test]
+fn a_request_has_one_name_on_all_its_way() {
+    let mirror = mirror();
+    let ask = |front: &Front, fields: &str| {
+        let response = front.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let passed_on =
+            response.text().lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().to_owned();
+        assert_eq!(response.fields_named("x-request-id").collect::<Vec<_>>(), [passed_on.as_str()]);
+        passed_on
+    };
+    let strict = front_for(&[address(&mirror)]);
+    let (first, second) = (ask(&strict, ""), ask(&strict, "X-Request-Id: forged\r\n"));
+    assert!(first != second && second != "forged", "{first} {second}");
+    let trusting = front(&format!("trusted_proxy 127.0.0.0/8;\n{}", everything_to(&[address(&mirror)], "")));
+    assert_eq!(ask(&trusting, "X-Request-Id: from-the-front\r\n"), "from-the-front");
+    assert_ne!(ask(&trusting, "X-Request-Id: two words\r\n"), "two words");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod corpus;
 mod failure;
 mod fields;
 mod framing;
+mod h2;
 mod harness;
 mod reference;
 mod routing;

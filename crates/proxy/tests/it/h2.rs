@@ -1,0 +1,378 @@
+//! HTTP/2 over TLS in front of upstreams that speak HTTP/1.1: what is asked well arrives, and whatever a client makes up
+//! never reaches an upstream as anything but one well-framed request.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::{Running, Server, Stop, Tls, TlsSettings};
+use h2::RecvStream;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request as Asked};
+use proxy::{Config, Proxy};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio_rustls::TlsConnector;
+
+use crate::harness::*;
+
+/// A proxy behind TLS, and who signed for it.
+struct Secure {
+    running: Running,
+    proxy: Proxy,
+    certificate: CertificateDer<'static>,
+    _folder: tempfile::TempDir,
+}
+
+fn secure(config: &str) -> Secure {
+    let config = Config::parse("test", config).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let folder = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (chain, key) = (folder.path().join("server.crt"), folder.path().join("server.key"));
+    std::fs::write(&chain, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let tls = Tls::new(TlsSettings::new(chain, key)).unwrap();
+    let proxy = Proxy::new(&config);
+    let server = Server::new(one_worker()).listen_tls(([127, 0, 0, 1], 0).into(), tls, proxy.service()).unwrap();
+    let running = server.start(Stop::new(), DEADLINE).unwrap();
+    Secure { running, proxy, certificate: signed.cert.der().clone(), _folder: folder }
+}
+
+impl Secure {
+    fn address(&self) -> SocketAddr {
+        self.running.local_addrs()[0]
+    }
+
+    fn config(&self, alpn: &[u8]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Arc::new(config)
+    }
+
+    /// A client of the `h2` crate; its connection runs beside it.
+    async fn client(&self) -> SendRequest<Bytes> {
+        let socket = tokio::net::TcpStream::connect(self.address()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(self.config(b"h2")).connect(name, socket).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(async move {
+            let _ = connection.await; // tests look at what their streams say
+        });
+        sender.ready().await.unwrap()
+    }
+
+    fn connect(&self, alpn: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+        let connection = ClientConnection::new(self.config(alpn), ServerName::try_from("localhost").unwrap()).unwrap();
+        let socket = TcpStream::connect(self.address()).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        StreamOwned::new(connection, socket)
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("in time") })
+}
+
+fn asked(method: &str, target: &str) -> http::request::Builder {
+    Asked::builder().method(method).uri(format!("https://localhost{target}"))
+}
+
+async fn text(mut stream: RecvStream) -> (String, Option<HeaderMap>) {
+    let mut all = Vec::new();
+    while let Some(data) = stream.data().await {
+        let data = data.unwrap();
+        stream.flow_control().release_capacity(data.len()).unwrap();
+        all.extend_from_slice(&data);
+    }
+    (String::from_utf8(all).unwrap(), stream.trailers().await.unwrap())
+}
+
+#[test]
+fn a_request_arrives_as_it_would_over_http1() {
+    let mirror = mirror();
+    let front = secure(&everything_to(&[address(&mirror)], ""));
+    block_on(async {
+        let mut client = front.client().await;
+        let request = asked("POST", "/a?b=c").header("cookie", "a=1").header("cookie", "b=2").header("x-a", "1");
+        let (answer, mut content) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        content.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.headers().contains_key("x-request-id"));
+        let text = text(answer.into_body()).await.0;
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "POST /a?b=c");
+        for line in ["host: localhost", "cookie: a=1; b=2", "x-a: 1", "x-forwarded-proto: https"] {
+            assert_eq!(lines.iter().filter(|other| **other == line).count(), 1, "{line}: {text}");
+        }
+        assert!(!text.contains("\n:") && text.ends_with("\n\nhello"), "{text}");
+    });
+}
+
+#[test]
+fn many_streams_share_a_connection_and_few_upstream_connections_serve_them() {
+    let named = named("app");
+    let front = secure(&everything_to(&[address(&named)], ""));
+    block_on(async {
+        let mut client = front.client().await;
+        for _ in 0..20 {
+            let answers: Vec<_> =
+                (0..10).map(|_| client.send_request(asked("GET", "/").body(()).unwrap(), true).unwrap().0).collect();
+            for answer in answers {
+                assert_eq!(text(answer.await.unwrap().into_body()).await.0, "app");
+            }
+        }
+    });
+    let status = front.proxy.status();
+    assert_eq!(status.servers[0].counts.attempts, 200);
+    assert!(status.servers[0].counts.opened <= 10, "{:?}", status.servers[0].counts);
+}
+
+#[test]
+fn content_of_unknown_length_and_trailers_go_both_ways() {
+    let (tell, told) = mpsc::channel();
+    let upstream = hostile(move |_, mut wire| {
+        let Some(mut all) = wire.try_head() else { return };
+        while !all.ends_with("0\r\nx-sum: 1\r\n\r\n") {
+            all.push_str(&wire.exact(1));
+        }
+        tell.send(all).unwrap();
+        wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n");
+        wire.rest();
+    });
+    let front = secure(&everything_to(&[upstream.address()], ""));
+    block_on(async {
+        let mut client = front.client().await;
+        let request = asked("POST", "/").header("te", "trailers").body(()).unwrap();
+        let (answer, mut content) = client.send_request(request, false).unwrap();
+        content.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "1".parse().unwrap());
+        trailers.insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
+        content.send_trailers(trailers).unwrap();
+        let (text, trailers) = text(answer.await.unwrap().into_body()).await;
+        assert_eq!((text.as_str(), trailers.unwrap()["x-sum"].to_str().unwrap()), ("ok", "2"));
+    });
+    let head = told.recv_timeout(DEADLINE).unwrap().to_ascii_lowercase();
+    assert_eq!(head.matches("transfer-encoding: chunked\r\n").count(), 1, "{head}");
+    assert!(head.contains("\r\nte: trailers\r\n") && !head.contains("content-length"), "{head}");
+    assert!(!head.contains("6.6.6.6"), "{head}");
+}
+
+#[test]
+fn an_event_stream_is_not_held_back() {
+    let (go, wait) = mpsc::channel();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = hostile(move |_, mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for _ in 0..3 {
+            wire.send("9\r\ndata: x\n\n\r\n");
+            wait.lock().unwrap().recv_timeout(DEADLINE).unwrap(); // the client has seen it
+        }
+        wire.rest();
+    });
+    let front = secure(&everything_to(&[upstream.address()], ""));
+    block_on(async {
+        let mut client = front.client().await;
+        let (answer, _) = client.send_request(asked("GET", "/").body(()).unwrap(), true).unwrap();
+        let mut content = answer.await.unwrap().into_body();
+        for _ in 0..3 {
+            assert_eq!(content.data().await.unwrap().unwrap(), "data: x\n\n");
+            go.send(()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_upstream_that_breaks_off_never_looks_complete() {
+    let upstream = answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", true);
+    let front = secure(&everything_to(&[upstream.address()], ""));
+    block_on(async {
+        let mut client = front.client().await;
+        let (answer, _) = client.send_request(asked("GET", "/").body(()).unwrap(), true).unwrap();
+        let mut content = answer.await.unwrap().into_body();
+        let mut seen = Vec::new();
+        while let Some(data) = content.data().await {
+            match data {
+                Ok(data) => seen.extend_from_slice(&data),
+                Err(error) => return assert!(error.is_reset(), "{error}"),
+            }
+        }
+        panic!("a clean end after {seen:?}");
+    });
+}
+
+#[test]
+fn http1_over_tls_reaches_the_same_place() {
+    let mirror = mirror();
+    let front = secure(&everything_to(&[address(&mirror)], ""));
+    let mut stream = front.connect(b"http/1.1");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 200 ") && all.contains("\nx-forwarded-proto: https\n"), "{all}");
+}
+
+/// What an upstream heard on one connection, until the proxy closed it or nothing more came for a moment.
+fn listening() -> (SocketAddr, Receiver<Vec<u8>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    heard.extend_from_slice(&buffer[..count]);
+                    if heard.ends_with(b"\r\n\r\n") {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                    }
+                }
+                let _ = tell.send(heard);
+            });
+        }
+    });
+    (address, told)
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Fields that change no table of the compression (RFC 7541 §6.2.2).
+fn fields(list: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in list {
+        bytes.push(0);
+        for part in [name, value] {
+            assert!(part.len() < 127, "longer lengths need another form");
+            bytes.push(u8::try_from(part.len()).unwrap());
+            bytes.extend(part.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// Sends a head and content that a careful client would not send, then a good request on the same connection.
+fn attack(front: &Secure, head: &[(&str, &str)], content: Option<&[u8]>) {
+    let mut stream = front.connect(b"h2");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut bytes = frame(SETTINGS, 0, 0, &[]);
+    let end = if content.is_none() { END_STREAM } else { 0 };
+    bytes.extend(frame(HEADERS, END_HEADERS | end, 1, &fields(head)));
+    if let Some(content) = content {
+        bytes.extend(frame(DATA, END_STREAM, 1, content));
+    }
+    let good = [(":method", "GET"), (":scheme", "https"), (":path", "/good"), (":authority", "localhost")];
+    bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 3, &fields(&good)));
+    let _ = stream.write_all(&bytes); // the server may have closed
+    stream.sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+}
+
+/// Every byte an upstream hears is part of well-framed requests: as a strict server reads them.
+fn check_heard(what: &str, heard: &[u8]) {
+    let text = String::from_utf8_lossy(heard);
+    let mut input = bytes::BytesMut::from(heard);
+    let mut decoder = http1::RequestDecoder::new(http1::Limits::default());
+    loop {
+        match decoder.poll(&mut input) {
+            Ok(Some(http1::Event::Head(head))) => {
+                assert!(["/good", "/bad"].contains(&head.path()), "{what}: smuggled: {text}");
+                assert!(head.field("x-smuggled").is_none(), "{what}: a smuggled field: {text}");
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(error) => panic!("{what}: {error}: {text}"),
+        }
+    }
+    assert!(input.is_empty(), "{what}: bytes behind the last request: {text}");
+}
+
+#[test]
+fn a_hostile_client_reaches_no_upstream_with_anything_but_one_well_framed_request() {
+    const HEAD: [(&str, &str); 4] =
+        [(":method", "POST"), (":scheme", "https"), (":path", "/bad"), (":authority", "localhost")];
+    let with = |more: &[(&'static str, &'static str)]| [&HEAD[..], more].concat();
+    let instead = |name: &str, value: &'static str| {
+        HEAD.iter().map(|(known, old)| (*known, if *known == name { value } else { *old })).collect::<Vec<_>>()
+    };
+    const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let cases: Vec<(&str, Vec<(&str, &str)>, Option<&[u8]>)> = vec![
+        ("less content than declared", with(&[("content-length", "50")]), Some(b"abc")),
+        ("more content than declared", with(&[("content-length", "1")]), Some(SMUGGLED)),
+        ("content where none is declared", with(&[("content-length", "0")]), Some(SMUGGLED)),
+        ("two lengths", with(&[("content-length", "3"), ("content-length", "40")]), Some(b"abc")),
+        ("a list of lengths", with(&[("content-length", "3, 40")]), Some(b"abc")),
+        ("a signed length", with(&[("content-length", "+3")]), Some(b"abc")),
+        ("chunks", with(&[("transfer-encoding", "chunked")]), Some(b"0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n")),
+        ("chunks and a length", with(&[("content-length", "3"), ("transfer-encoding", "chunked")]), Some(b"abc")),
+        ("a connection field", with(&[("connection", "upgrade"), ("upgrade", "websocket")]), None),
+        ("a line end in a value", with(&[("x-a", "b\r\nx-smuggled: 1")]), None),
+        ("a head's end in a value", with(&[("x-a", "b\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a")]), None),
+        ("a bare LF in a value", with(&[("x-a", "b\nx-smuggled: 1")]), None),
+        ("a NUL in a value", with(&[("x-a", "b\0")]), None),
+        ("a line end in a name", with(&[("x-a: b\r\nx-smuggled", "1")]), None),
+        ("a colon in a name", with(&[("x-smuggled:", "1")]), None),
+        ("a space in a name", with(&[("x-smuggled ", "1")]), None),
+        ("an empty name", with(&[("", "1")]), None),
+        ("a capital in a name", with(&[("X-A", "1")]), None),
+        ("a path with a version", instead(":path", "/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"), None),
+        ("a path with a space", instead(":path", "/smuggled HTTP/1.1"), None),
+        ("an empty path", instead(":path", ""), None),
+        ("a path without a slash", instead(":path", "smuggled"), None),
+        ("a method with a request", instead(":method", "GET /smuggled HTTP/1.1\r\nx-a:"), None),
+        ("an authority with a line end", instead(":authority", "localhost\r\nx-smuggled: 1"), None),
+        ("two authorities", instead(":authority", "localhost, evil"), None),
+        ("a user", instead(":authority", "user@localhost"), None),
+        ("a scheme with a request", instead(":scheme", "https\r\nx-smuggled: 1"), None),
+        ("another Host", with(&[("host", "evil")]), None),
+        ("two paths", with(&[(":path", "/smuggled")]), None),
+        ("a pseudo-header behind fields", [&[("x-a", "b")], &HEAD[..]].concat(), None),
+        ("an unknown pseudo-header", with(&[(":smuggled", "1")]), None),
+        ("a cookie with a line end", with(&[("cookie", "a=1"), ("cookie", "b=2\r\nx-smuggled: 1")]), None),
+        ("an expectation of another kind", with(&[("expect", "x\r\nx-smuggled: 1")]), None),
+    ];
+    let (upstream, told) = listening();
+    let front = secure(&everything_to(&[upstream], ""));
+    for (what, head, content) in &cases {
+        attack(&front, head, *content);
+        // Connections that the proxy keeps are read until they are quiet.
+        while let Ok(heard) = told.recv_timeout(Duration::from_millis(10)) {
+            check_heard(what, &heard);
+        }
+    }
+    drop(front);
+    let mut count = 0;
+    while let Ok(heard) = told.recv_timeout(Duration::from_millis(1500)) {
+        check_heard("at the end", &heard);
+        count += 1;
+    }
+    assert!(count > 0, "the good requests arrive");
+}
