@@ -25,7 +25,6 @@ use crate::balance::{Balance, Candidate};
 use crate::conf::{self, Policy, ServerAddress, UpstreamServer};
 use crate::health::Failure;
 use crate::metrics::Metrics;
-use crate::retry::Budget;
 use crate::upstream::Upstream;
 
 /// An upstream at work.
@@ -39,8 +38,6 @@ pub(crate) struct Group {
     freed: Notify,
     /// Whether any member has a limit, so that somebody may wait for a lease to be dropped.
     is_limited: bool,
-    /// How many requests may be sent again.
-    pub(crate) budget: Budget,
 }
 
 /// Who belongs to a group.
@@ -64,7 +61,7 @@ pub(crate) struct Member {
 /// Every backend there is, so that those of equal name and address are one.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    known: Mutex<HashMap<(Option<String>, SocketAddr), Arc<Upstream>>>,
+    known: Mutex<Known>,
     metrics: Arc<Metrics>,
 }
 
@@ -96,6 +93,9 @@ pub(crate) fn shown_name(conf: &conf::Upstream) -> &str {
 
 /// The name for backends that stand in `proxy_pass` lines themselves, wherever that is.
 pub(crate) const INLINE: &str = "proxy_pass";
+
+/// By the name of an `upstream` block, if there is one, and by address.
+type Known = HashMap<(Option<String>, SocketAddr), Arc<Upstream>>;
 
 /// What a request asks of a group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -156,7 +156,6 @@ impl Group {
             balance: Balance::default(),
             waiting: AtomicU32::new(0),
             freed: Notify::new(),
-            budget: Budget::default(),
         })
     }
 

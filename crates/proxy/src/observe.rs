@@ -19,7 +19,7 @@ use engine::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{Entry, WorkerLog};
 use crate::metrics::{Line, Route, RouteCells, class};
 use crate::upstream::Upstream;
 
@@ -44,7 +44,7 @@ pub(crate) struct Watch {
 
 /// What only the log wants to know.
 struct Logged {
-    log: Rc<Arc<AccessLog>>,
+    log: WorkerLog,
     client: IpAddr,
     version: Version,
     method: String,
@@ -57,7 +57,7 @@ struct Logged {
 }
 
 impl Watch {
-    pub(crate) fn new(request: &Request, log: Option<&Rc<Arc<AccessLog>>>) -> Rc<Self> {
+    pub(crate) fn new(request: &Request, log: Option<&WorkerLog>) -> Rc<Self> {
         Rc::new(Self {
             started: Instant::now(),
             route: RefCell::default(),
@@ -70,7 +70,7 @@ impl Watch {
             is_tunnel: Cell::new(false),
             opened: Rc::default(),
             id: RefCell::default(),
-            log: log.map(|log| Logged::new(request, Rc::clone(log))),
+            log: log.map(|log| Logged::new(request, log.clone())),
         })
     }
 
@@ -256,7 +256,7 @@ impl Drop for Attempt<'_> {
 }
 
 impl Logged {
-    fn new(request: &Request, log: Rc<Arc<AccessLog>>) -> Self {
+    fn new(request: &Request, log: WorkerLog) -> Self {
         let head = &request.head;
         let field = |name: &str| head.field(name).map(<[u8]>::to_vec);
         Self {

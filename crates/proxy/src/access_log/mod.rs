@@ -15,6 +15,7 @@ mod writer;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -106,6 +107,27 @@ pub struct LogError {
 pub(crate) struct AccessLog {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
+}
+
+/// One worker's hold on a log: each request takes one along without a word to other workers.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerLog(Rc<Held>);
+
+#[derive(Debug)]
+struct Held(Arc<AccessLog>);
+
+impl WorkerLog {
+    pub(crate) fn new(log: Arc<AccessLog>) -> Self {
+        Self(Rc::new(Held(log)))
+    }
+}
+
+impl std::ops::Deref for WorkerLog {
+    type Target = AccessLog;
+
+    fn deref(&self) -> &AccessLog {
+        &self.0.0
+    }
 }
 
 /// What the workers and the writer have in common.

@@ -87,7 +87,7 @@ impl Admin {
     /// # Errors
     /// The address can be reached from elsewhere, and that is not meant or there is no token.
     pub fn new(proxy: Proxy, address: SocketAddr, token: Option<Token>, is_meant: bool) -> Result<Self, AdminError> {
-        if !address.ip().to_canonical().is_loopback() && !(is_meant && token.is_some()) {
+        if !(address.ip().to_canonical().is_loopback() || is_meant && token.is_some()) {
             return Err(AdminError::Exposed(address));
         }
         Ok(Self { proxy, token, connections: None })

@@ -313,9 +313,9 @@ fn find<K: Ord + Clone, V>(all: &Mutex<BTreeMap<K, Weak<V>>>, key: K, others: K,
     if let Some(known) = all.get(&key).and_then(Weak::upgrade) {
         return known;
     }
-    let made = Arc::new(make());
-    all.insert(key, Arc::downgrade(&made));
-    made
+    let fresh = Arc::new(make());
+    all.insert(key, Arc::downgrade(&fresh));
+    fresh
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// States a server may be in; exactly one of them is 1.
 const STATES: [&str; 4] = ["up", "down", "draining", "disabled"];
 
+type OfRoute = fn(&super::RouteCounts) -> u64;
+type OfServer = fn(&super::ServerCounts) -> u64;
+
 /// All counts of a proxy.
 pub(crate) fn write(status: &Status) -> String {
     let mut page = Page::default();
@@ -68,8 +71,7 @@ fn routes(page: &mut Page, status: &Status) {
             page.line("route_bytes_total", &[("route", &route.name), ("direction", direction)], bytes as f64);
         }
     }
-    type Pick = fn(&super::RouteCounts) -> u64;
-    let singles: [(&str, &str, &str, Pick); 5] = [
+    let singles: [(&str, &str, &str, OfRoute); 5] = [
         ("route_in_flight", "gauge", "Requests being answered, tunnels included.", |route| route.in_flight),
         ("route_retries_total", "counter", "Attempts after the first one.", |route| route.retries),
         ("route_broken_off_total", "counter", "Answers that an upstream broke off in the middle.", |route| {
@@ -110,8 +112,7 @@ fn servers(page: &mut Page, status: &Status) {
             page.line("server_answers_total", &labels, count as f64);
         }
     }
-    type Pick = fn(&super::ServerCounts) -> u64;
-    let singles: [(&str, &str, &str, Pick); 6] = [
+    let singles: [(&str, &str, &str, OfServer); 6] = [
         ("server_attempts_total", "counter", "Requests handed to it, retries included.", |counts| counts.attempts),
         ("server_failures_total", "counter", "Attempts without an answer.", |counts| counts.failures),
         ("server_in_flight", "gauge", "Requests with it now.", |counts| counts.in_flight),
