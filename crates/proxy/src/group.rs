@@ -25,6 +25,7 @@ use crate::balance::{Balance, Candidate};
 use crate::conf::{self, Policy, ServerAddress, UpstreamServer};
 use crate::health::Failure;
 use crate::metrics::Metrics;
+use crate::retry::Budget;
 use crate::upstream::Upstream;
 
 /// An upstream at work.
@@ -38,6 +39,8 @@ pub(crate) struct Group {
     freed: Notify,
     /// Whether any member has a limit, so that somebody may wait for a lease to be dropped.
     is_limited: bool,
+    /// How many requests may be sent again.
+    pub(crate) budget: Budget,
 }
 
 /// Who belongs to a group.
@@ -156,6 +159,7 @@ impl Group {
             balance: Balance::default(),
             waiting: AtomicU32::new(0),
             freed: Notify::new(),
+            budget: Budget::default(),
         })
     }
 

@@ -141,6 +141,8 @@ impl Worker {
                 pages::of_place(&page, &place.rules.error_pages, &head).await
             }
         };
+        // Only sound names are taken from clients, and those of our own are.
+        let _ = response.fields.set("x-request-id", watch.id(&head, onward.trusted));
         let edits = &place.rules.response_headers;
         if !edits.is_empty() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             let edited =
@@ -252,6 +254,7 @@ impl Worker {
     /// Sends the request to one upstream after the other until one answers.
     async fn ask(&self, errand: &Errand<'_>) -> Result<Answered, Page> {
         let (place, group) = (errand.place, errand.group);
+        group.budget.deposit();
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut last: Option<ClientError> = None;
         let key = affinity::key(&group.conf.policy, &errand.onward, &self.shared.trusted);
@@ -271,7 +274,8 @@ impl Worker {
                 self.shared.counters.retries.up();
             }
             tried.push(upstream.address);
-            match self.attempt(errand, upstream).await? {
+            let try_timeout = try_timeout(errand, &tried);
+            match self.attempt(errand, upstream, try_timeout).await? {
                 Ok(answer) => {
                     if upstream.health.succeeded(self.shared.now_ms()) {
                         tracing::info!(upstream = %upstream.address, "upstream is back");
@@ -280,7 +284,12 @@ impl Worker {
                 }
                 Err(error) => {
                     self.note_failure(group, upstream, &error);
-                    if !retry::may_try_again(&error, &errand.content, &tried, errand.pass.retries) {
+                    let (retries, is_patient) = (errand.pass.retries, try_timeout.is_none());
+                    if !retry::may_try_again(&error, &errand.content, &tried, retries, is_patient) {
+                        return Err(failed(place, Some(&error)));
+                    }
+                    if !error.is_connect() && !group.budget.withdraw(self.shared.now_ms()) {
+                        tracing::debug!(upstream = group.conf.name, "not tried again: too many requests are");
                         return Err(failed(place, Some(&error)));
                     }
                     last = Some(error);
@@ -289,11 +298,19 @@ impl Worker {
         }
     }
 
-    async fn attempt(&self, errand: &Errand<'_>, upstream: &Upstream) -> Result<Result<Answer, ClientError>, Page> {
+    async fn attempt(
+        &self,
+        errand: &Errand<'_>,
+        upstream: &Upstream,
+        try_timeout: Option<Duration>,
+    ) -> Result<Result<Answer, ClientError>, Page> {
         let onward = Onward { upstream: upstream.address, ..errand.onward };
         let id = || errand.watch.id(onward.head, onward.trusted);
         let fields = headers::to_upstream(&onward).and_then(|mut fields| {
             fields.set("x-request-id", id())?;
+            if onward.head.expects_continue() && errand.content.is_streaming() {
+                fields.set("expect", "100-continue")?;
+            }
             Ok(fields)
         });
         let fields = fields.map_err(|error| {
@@ -305,7 +322,10 @@ impl Worker {
             fields,
             body: errand.content.lend(),
         };
-        let client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened));
+        let mut client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened));
+        if let Some(timeout) = try_timeout {
+            client = client.waiting(timeout);
+        }
         let attempt = Attempt::begin(errand.watch, upstream);
         let outcome = if onward.upgrade.is_some() {
             client.upgrade(upstream.address, request).await
@@ -459,9 +479,16 @@ fn refused(place: &Place, group: &Group, refusal: Refusal, last: Option<&ClientE
         .field("retry-after", seconds.max(1).to_string())
 }
 
-/// What a pool depends on. Those that differ only in what begins after a request share one.
+/// What a pool depends on. Those that differ only in what a client is not told share one.
 fn pooled_by(timeouts: &Timeouts) -> Timeouts {
-    Timeouts { tunnel: Duration::ZERO, ..timeouts.clone() }
+    Timeouts { tunnel: Duration::ZERO, attempt: None, ..timeouts.clone() }
+}
+
+/// How long the next attempt may take, if another may follow it.
+fn try_timeout(errand: &Errand<'_>, tried: &[SocketAddr]) -> Option<Duration> {
+    let timeout = errand.pass.timeouts.attempt?;
+    let is_last = tried.len() > errand.pass.retries as usize || tried.len() >= errand.group.members().len();
+    (!is_last && errand.onward.head.method().is_idempotent()).then_some(timeout)
 }
 
 /// The target in the form an origin server expects (RFC 9112 §3.2).
