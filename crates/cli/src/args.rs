@@ -112,6 +112,7 @@ pub(crate) struct Proxy {
 
 /// How a proxy is looked after.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Operation {
     /// Shows operators a page, /metrics and /api on this port; 0 takes a free one
     #[arg(long, value_name = "PORT")]

@@ -16,7 +16,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,7 @@ const TEXT_BYTES_MAX: usize = BATCH * 64;
 /// How long each step may take on the side that waits for data.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the new process may take until it is ready: it reads its configuration and starts its threads.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Said when the new process serves.
 const READY: &[u8] = b"ready\n";
 /// Longest report of the new process, in bytes.
@@ -50,7 +50,7 @@ pub(crate) fn give(channel: &UnixStream, sockets: &[TcpListener]) -> io::Result<
     }
     send_batch(channel, &[])?;
     let mut report = Vec::new();
-    for byte in channel.take(REPORT_BYTES_MAX).bytes() {
+    for byte in BufReader::new(channel.take(REPORT_BYTES_MAX)).bytes() {
         report.push(byte?);
         if report.ends_with(b"\n") {
             break;

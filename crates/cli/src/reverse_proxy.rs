@@ -289,7 +289,7 @@ impl Operator {
         self.notify.reloading();
         self.seen = Seen::now(&self.args.config);
         match self.try_reload().await {
-            Ok(diff) => println!("  reloaded {}", diff),
+            Ok(diff) => println!("  reloaded {diff}"),
             Err(failure) => {
                 self.proxy.reload_refused();
                 eprintln!("weaprous: the configuration is not reloaded, the one before goes on\n{failure}");
