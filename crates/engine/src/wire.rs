@@ -145,6 +145,7 @@ impl<Decoder> Wire<Decoder> {
     pub(crate) fn is_stale(&mut self) -> bool {
         let mut byte = [0];
         match &mut self.socket {
+            Some(Stream::Plain(socket)) => !socket.is_quiet(),
             Some(Stream::Tokio(socket)) => {
                 !matches!(socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
@@ -160,6 +161,7 @@ impl<Decoder> Wire<Decoder> {
     /// As [`Wire::is_stale`], but asks the system.
     pub(crate) fn is_stale_now(&self) -> bool {
         let socket = match &self.socket {
+            Some(Stream::Plain(socket)) => return !socket.is_quiet_now(),
             Some(Stream::Tokio(socket)) => socket,
             Some(Stream::SecureTokio(stream)) => stream.get_ref().0,
             _ => return true,
@@ -174,6 +176,14 @@ impl<Decoder> Wire<Decoder> {
         if let Some(socket) = &mut self.socket {
             // A connection that is already broken needs no shutdown.
             let _ = Pin::new(socket).poll_shutdown(cx);
+        }
+    }
+
+    /// Where the layer has a word for the end, which tells a whole message from a cut one: says it, as far as it goes
+    /// without waiting. A bare socket needs none before it is closed.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Some(Stream::Secure(_)) = &self.socket {
+            self.shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 

@@ -11,3 +11,4 @@ mod outage;
 mod proxying;
 mod serve;
 mod support;
+mod tls;

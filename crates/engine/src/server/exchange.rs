@@ -134,7 +134,11 @@ async fn go_on<S: Service>(conn: &Rc<Conn>, service: &S, mut outcome: Outcome, m
     match outcome {
         Outcome::KeepAlive | Outcome::Abort => {}
         // Who is there to tell that the answer did not arrive?
-        Outcome::Done => drop(conn.flush().await),
+        Outcome::Done => {
+            if conn.flush().await.is_ok() {
+                conn.wire.borrow_mut().say_goodbye();
+            }
+        }
         Outcome::Close => conn.linger().await,
         Outcome::Upgrade(on_upgrade) => talk(conn, on_upgrade).await,
         Outcome::Rest(deadline) => conn.rest(deadline),

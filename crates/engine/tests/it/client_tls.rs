@@ -242,6 +242,17 @@ fn what_is_no_name_is_refused_and_files_are_named() {
 }
 
 #[test]
+fn the_last_answer_of_a_connection_ends_with_a_goodbye() {
+    let (server, authority) = who(settings());
+    let mut client = authority.client().connect(server.local_addrs()[0], "localhost").unwrap();
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.read_answer().unwrap().status, 200);
+    let mut rest = Vec::new();
+    client.stream.read_to_end(&mut rest).expect("TLS says that this is the end");
+    assert!(rest.is_empty());
+}
+
+#[test]
 fn a_response_cut_short_is_no_whole_response() {
     let (server, authority) = serve_tls(settings(), || {
         |_: Request| async move {

@@ -1,0 +1,267 @@
+//! https as the programs speak it: with an authority made on the spot, and with certificates from files.
+
+use crate::support::http::get;
+use crate::support::process::Weaprous;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long anything may take here; far above what is needed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Files of this length tell nothing by their length.
+const PADDED_BYTES: usize = 16 * 1024;
+
+fn client(authority: &CertificateDer<'_>, alpn: &[u8]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone().into_owned()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Arc::new(config)
+}
+
+/// One HTTP/1.1 exchange over TLS with a server whose authority this is; the whole answer as text.
+fn exchange(authority: &CertificateDer<'_>, addr: SocketAddr, name: &str, request: &str) -> io::Result<String> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let connection = ClientConnection::new(client(authority, b"http/1.1"), name).unwrap();
+    let socket = TcpStream::connect(addr)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = StreamOwned::new(connection, socket);
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn request(method: &str, path: &str, host: &str, fields: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// The content of an answer, which has a declared length, as JSON.
+fn json(answer: &str) -> Value {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 20"), "{answer}");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+/// One exchange over HTTP/2: status and content.
+async fn exchange_http2(authority: &CertificateDer<'_>, addr: SocketAddr, request: http::Request<()>) -> (u16, String) {
+    let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(client(authority, b"h2"));
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let (response, _) = sender.send_request(request, true).unwrap();
+    let (head, mut content) = response.await.unwrap().into_parts();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = content.data().await {
+        let chunk = chunk.unwrap();
+        content.flow_control().release_capacity(chunk.len()).unwrap();
+        bytes.extend_from_slice(&chunk);
+    }
+    driver.abort();
+    (head.status.as_u16(), String::from_utf8(bytes).unwrap())
+}
+
+/// `weaprous up --demo --tls`, and where it is.
+struct SecureUp {
+    _process: Weaprous,
+    authority: CertificateDer<'static>,
+    beside: SocketAddr,
+    secure: SocketAddr,
+}
+
+impl SecureUp {
+    fn start(folder: &Path) -> Self {
+        let ports = ["--proxy-port", "0", "--tls-port", "0", "--backend-port", "0", "--tracker-port", "0"];
+        let arguments = ["up", "--demo", "--tls", "--data-dir", folder.to_str().unwrap()];
+        let mut process = Weaprous::start(arguments.iter().chain(&ports));
+        let page = process.wait_for_text("  page     https://localhost:");
+        let secure = page.trim().rsplit(':').next().unwrap().parse().unwrap();
+        let trust = process.wait_for_text("  trust    http://localhost:");
+        let beside = trust.trim().trim_end_matches("/trust").rsplit(':').next().unwrap().parse().unwrap();
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let (beside, secure) = (at(beside), at(secure));
+        let download = get(beside, "/trust/ca.crt", &[]);
+        assert_eq!((download.status, download.field("content-type")), (200, Some("application/x-x509-ca-cert")));
+        Self { _process: process, authority: CertificateDer::from(download.body), beside, secure }
+    }
+
+    fn exchange(&self, method: &str, path: &str, fields: &str, body: &str) -> String {
+        let host = format!("localhost:{}", self.secure.port());
+        let request = request(method, path, &host, fields, body);
+        exchange(&self.authority, self.secure, "localhost", &request).unwrap()
+    }
+}
+
+#[test]
+fn the_port_beside_explains_how_to_trust_and_leads_to_https() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = SecureUp::start(folder.path());
+    let explained = get(up.beside, "/trust", &[]);
+    assert_eq!(explained.status, 200);
+    assert!(explained.text().contains("/trust/ca.crt"), "{}", explained.text());
+    let moved = get(up.beside, "/login?a=b", &[]);
+    assert_eq!(moved.status, 308);
+    let to = moved.field("location").unwrap();
+    assert!(to.starts_with("https://") && to.ends_with(&format!(":{}/login?a=b", up.secure.port())), "{to}");
+}
+
+#[test]
+fn a_login_over_https_sets_cookies_that_stay_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = SecureUp::start(folder.path());
+    let fields = format!(
+        "Origin: https://localhost:{}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        up.secure.port()
+    );
+    let answer = up.exchange("POST", "/login", &fields, "username=admin&password=password");
+    assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+    let session = answer.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: session="));
+    let session = session.expect("a login sets the session cookie");
+    assert!(session.contains("; Secure"), "{session}");
+    let cookie = session.split_once(": ").and_then(|(_, value)| value.split(';').next()).unwrap();
+
+    let cookie = format!("Cookie: {cookie}\r\n");
+    let index = up.exchange("GET", "/", &cookie, "");
+    assert!(index.starts_with("HTTP/1.1 200"), "{index}");
+    assert!(up.exchange("GET", "/", "", "").starts_with("HTTP/1.1 401"), "without the cookie");
+    let by_address = request("GET", "/", &up.secure.to_string(), &cookie, "");
+    let by_address = exchange(&up.authority, up.secure, "127.0.0.1", &by_address).unwrap();
+    assert!(by_address.starts_with("HTTP/1.1 200"), "the certificate is for the address as well: {by_address}");
+}
+
+#[tokio::test]
+async fn the_chat_runs_through_tls_and_http2() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = SecureUp::start(folder.path());
+    let kind = "Content-Type: application/json\r\n";
+    let claimed = json(&up.exchange("POST", "/submit-info", kind, r#"{"username":"alice"}"#));
+    let bearer = format!("Bearer {}", claimed["token"].as_str().unwrap());
+    let fields = format!("{kind}Authorization: {bearer}\r\n");
+    json(&up.exchange("POST", "/join-list", &fields, r#"{"channel":"general"}"#));
+    let sent = json(&up.exchange("POST", "/send-message", &fields, r#"{"channel":"general","text":"over TLS"}"#));
+    assert!(sent["id"].is_string(), "{sent}");
+
+    let uri = format!("https://localhost:{}/get-messages?channel=general&after=0&limit=100", up.secure.port());
+    let ask = |authorization: &str| http::Request::get(&uri).header("authorization", authorization).body(()).unwrap();
+    let (status, text) = exchange_http2(&up.authority, up.secure, ask(&bearer)).await;
+    assert_eq!(status, 200, "{text}");
+    let log: Value = serde_json::from_str(&text).unwrap();
+    let texts: Vec<&str> = log["messages"].as_array().unwrap().iter().filter_map(|m| m["text"].as_str()).collect();
+    assert_eq!(texts, ["over TLS"]);
+    let (status, text) = exchange_http2(&up.authority, up.secure, ask("Bearer wrong")).await;
+    assert_eq!(status, 401, "{text}");
+}
+
+fn cert(folder: &Path) -> String {
+    let arguments = ["cert", "--lan", "--data-dir", folder.to_str().unwrap()];
+    let (status, text) = Weaprous::start(arguments.iter()).end();
+    assert!(status.success(), "{text}");
+    text
+}
+
+#[test]
+fn a_certificate_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = cert(folder.path());
+    assert!(first.contains("Certificate made") && first.contains("localhost"), "{first}");
+    assert!(folder.path().join("tls/ca.crt").exists() && folder.path().join("tls/trust.html").exists());
+    let chain = std::fs::read(folder.path().join("tls/lan.crt")).unwrap();
+    let second = cert(folder.path());
+    assert!(second.contains("Certificate still good"), "{second}");
+    assert_eq!(std::fs::read(folder.path().join("tls/lan.crt")).unwrap(), chain);
+}
+
+/// What `weaprous cert` made in a folder.
+struct Made {
+    authority: CertificateDer<'static>,
+    chain: Vec<u8>,
+    key: Vec<u8>,
+}
+
+fn made() -> Made {
+    let folder = tempfile::tempdir().unwrap();
+    cert(folder.path());
+    let tls = folder.path().join("tls");
+    let padded = |name| {
+        let mut text = std::fs::read(tls.join(name)).unwrap();
+        assert!(text.len() <= PADDED_BYTES);
+        text.resize(PADDED_BYTES, b'\n');
+        text
+    };
+    let authority = CertificateDer::from_pem_file(tls.join("ca.crt")).unwrap();
+    Made { authority, chain: padded("lan.crt"), key: padded("lan.key") }
+}
+
+/// Starts a program with a certificate from files, replaces the files so that only SIGHUP can tell, and insists that
+/// the new certificate is presented after the signal and the old one is not.
+fn check_certificate_files(program: &str, further: &[&str], path: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (made(), made());
+    let (chain, key) = (folder.path().join("site.crt"), folder.path().join("site.key"));
+    std::fs::write(&chain, &old.chain).unwrap();
+    std::fs::write(&key, &old.key).unwrap();
+    let files = ["--tls-cert", chain.to_str().unwrap(), "--tls-key", key.to_str().unwrap(), "--server-port", "0"];
+    let mut process = Weaprous::start([program].iter().chain(further).chain(&files));
+    let line = process.wait_for_text("https://");
+    let addr: SocketAddr = line.split("https://").nth(1).unwrap().trim().parse().unwrap();
+    let host = format!("localhost:{}", addr.port());
+    let ask = |by: &Made| exchange(&by.authority, addr, "localhost", &request("GET", path, &host, "", ""));
+
+    let answer = ask(&old).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{program}: {answer}");
+    assert!(ask(&new).is_err(), "{program}: nobody else is believed");
+
+    replace_unseen(&[(&chain, &new.chain), (&key, &new.key)]);
+    process.signal("HUP");
+    let end = Instant::now() + PATIENCE;
+    while ask(&new).is_err() {
+        assert!(Instant::now() < end, "{program}: the new certificate is not presented");
+    }
+    assert!(ask(&new).unwrap().starts_with("HTTP/1.1 200"), "{program}");
+    assert!(ask(&old).is_err(), "{program}: the old certificate is gone");
+}
+
+/// Writes into files without a change of length, time or inode.
+fn replace_unseen(files: &[(&PathBuf, &Vec<u8>)]) {
+    for (path, text) in files {
+        let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.write_all(text).unwrap();
+        file.set_modified(modified).unwrap();
+    }
+}
+
+#[test]
+fn the_backend_speaks_tls_with_files_and_reloads_them() {
+    let data = tempfile::tempdir().unwrap();
+    check_certificate_files("backend", &["--data-dir", data.path().to_str().unwrap()], "/login.html");
+}
+
+#[test]
+fn the_tracker_speaks_tls_with_files_and_reloads_them() {
+    let data = tempfile::tempdir().unwrap();
+    check_certificate_files("tracker", &["--data-dir", data.path().to_str().unwrap()], "/healthz");
+}
+
+#[test]
+fn the_proxy_speaks_tls_with_files_and_reloads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("proxy.conf");
+    std::fs::write(&config, "host default {\n    respond 200 \"here\";\n}\n").unwrap();
+    check_certificate_files("proxy", &["--config", config.to_str().unwrap()], "/");
+}
