@@ -4,12 +4,23 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Connections of one address that are told at a time that they are too many; further ones are dropped.
+const REFUSED_MAX: usize = 32;
+
 /// Counts connections per IPv4 address or IPv6 /64 network: whoever has one address of such a network has all.
 #[derive(Debug)]
 pub(super) struct Addresses {
     max: usize,
     counts_loopback: bool,
-    counts: Mutex<HashMap<IpAddr, usize>>,
+    counts: Mutex<HashMap<IpAddr, Count>>,
+}
+
+/// The connections of one network.
+#[derive(Debug, Default)]
+struct Count {
+    admitted: usize,
+    /// Those that are being told that they are too many.
+    refused: usize,
 }
 
 /// One connection that is counted. Dropping it ends that.
@@ -17,6 +28,7 @@ pub(super) struct Addresses {
 pub(super) struct Counted {
     addresses: Arc<Addresses>,
     network: IpAddr,
+    is_refused: bool,
 }
 
 /// The address has as many connections as it may have.
@@ -34,17 +46,35 @@ impl Addresses {
         if network.is_loopback() && !self.counts_loopback || self.max == usize::MAX {
             return Ok(None);
         }
+        self.admit(network, false).map(Some)
+    }
+
+    /// Counts a connection that is only told that there are too many; an error where enough are being told so. Each
+    /// costs a task for a while, and without a bound one address would fill the worker with them.
+    pub(super) fn count_refused(self: &Arc<Self>, addr: SocketAddr) -> Result<Box<Counted>, TooMany> {
+        self.admit(network_of(addr.ip()), true)
+    }
+
+    fn admit(self: &Arc<Self>, network: IpAddr, is_refused: bool) -> Result<Box<Counted>, TooMany> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(network).or_default();
-        if *count >= self.max {
-            if *count == 0 {
-                counts.remove(&network);
-            }
-            return Err(TooMany);
+        let (number, max) =
+            if is_refused { (&mut count.refused, REFUSED_MAX) } else { (&mut count.admitted, self.max) };
+        let has_room = *number < max;
+        if has_room {
+            *number += 1;
         }
-        *count += 1;
+        if count.is_empty() {
+            counts.remove(&network);
+        }
         drop(counts);
-        Ok(Some(Box::new(Counted { addresses: self.clone(), network })))
+        has_room.then(|| Box::new(Counted { addresses: self.clone(), network, is_refused })).ok_or(TooMany)
+    }
+}
+
+impl Count {
+    fn is_empty(&self) -> bool {
+        self.admitted + self.refused == 0
     }
 }
 
@@ -52,8 +82,8 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let mut counts = self.addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
+            *(if self.is_refused { &mut count.refused } else { &mut count.admitted }) -= 1;
+            if count.is_empty() {
                 counts.remove(&self.network);
             }
         }
@@ -96,6 +126,22 @@ mod tests {
         addresses.count(addr("2001:db8:0:1:ffff::2")).unwrap_err();
         addresses.count(addr("2001:db8:0:2::1")).unwrap();
         drop(kept);
+        assert!(addresses.counts.lock().unwrap().is_empty(), "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn only_some_are_told_that_they_are_too_many() {
+        let addresses = Addresses::new(1, false);
+        let here = addr("192.0.2.1");
+        let admitted = addresses.count(here).unwrap();
+        let mut told: Vec<_> = (0..REFUSED_MAX).map(|_| addresses.count_refused(here).unwrap()).collect();
+        addresses.count_refused(here).unwrap_err();
+        addresses.count_refused(addr("192.0.2.2")).unwrap();
+        drop(admitted);
+        addresses.count(here).expect("those who are told take no place of others");
+        told.pop();
+        told.push(addresses.count_refused(here).unwrap());
+        drop(told);
         assert!(addresses.counts.lock().unwrap().is_empty(), "nothing is kept of those who left");
     }
 

@@ -21,6 +21,10 @@ pub(super) const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Output is sent at the latest when this much is waiting.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
+/// Requests of one connection answered in a row before the others of its worker have their turn: whoever sends many at
+/// once is not to hold up anybody else.
+pub(super) const ANSWERS_PER_TURN_MAX: u32 = 64;
+
 /// What a server that refuses `TRACE` allows.
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -118,7 +122,12 @@ where
 
 async fn go_on<S: Service>(conn: &Rc<Conn>, service: &S, mut outcome: Outcome, mut is_first: bool) {
     let mut head = None;
+    let mut answered = 0;
     while let Outcome::KeepAlive = outcome {
+        answered += 1;
+        if answered % ANSWERS_PER_TURN_MAX == 0 {
+            tokio::task::yield_now().await;
+        }
         outcome = match conn.next(is_first, &mut head).await {
             Next::Request => exchange(conn, service, &mut head).await,
             Next::Malformed(error) => {

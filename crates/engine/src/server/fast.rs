@@ -5,8 +5,8 @@
 
 use super::conn::Conn;
 use super::exchange::{
-    Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, refused_method, resume,
-    write_head_to,
+    ANSWERS_PER_TURN_MAX, Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of,
+    refused_method, resume, write_head_to,
 };
 use super::reactor::{Held, Idle, Key, READ_CLOSED, READABLE};
 use super::sys::{self, More};
@@ -257,7 +257,12 @@ where
 {
     /// Answers what was received, as far as that goes at once.
     fn answer_all(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &mut Idle) -> Flow<Answer> {
+        let mut answered = 0;
         while !desk.input.is_empty() {
+            if answered == ANSWERS_PER_TURN_MAX {
+                return Flow::escalate(Start::Read);
+            }
+            answered += 1;
             match desk.decoder.poll_into(&mut desk.input, &mut desk.head) {
                 Ok(Some(Step::Head)) => {}
                 Ok(_) => return Flow::escalate(Start::Read),

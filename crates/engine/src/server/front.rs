@@ -291,8 +291,14 @@ impl Front {
             let Ok(addr) = sys::local_addr(&fd) else { return };
             local_addr = addr;
         }
-        let counted = worker.addresses.count(addr);
-        let has_room = open < settings.connections_per_worker_max && counted.is_ok();
+        let (counted, is_one_too_many) = match worker.addresses.count(addr) {
+            Ok(counted) => (counted, false),
+            Err(TooMany) => match worker.addresses.count_refused(addr) {
+                Ok(counted) => (Some(counted), true),
+                Err(TooMany) => return,
+            },
+        };
+        let has_room = open < settings.connections_per_worker_max && !is_one_too_many;
         let idle = Idle {
             fd,
             site: number as u32,
@@ -301,7 +307,7 @@ impl Front {
             deadline: worker.clock.after(settings.head_timeout),
             addr,
             local_addr,
-            counted: counted.unwrap_or_else(|TooMany| None),
+            counted,
         };
         if !has_room {
             return door.site.turn_away(&mut self.desk, worker, idle);

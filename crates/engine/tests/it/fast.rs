@@ -3,8 +3,10 @@
 use crate::support::{block_on, connect, get, serve, serve_lengths, serve_targets, settings, target_of};
 use engine::{Body, Request, Response, Running, Server, Settings, StatusCode, Stop};
 use std::future::poll_fn;
+use std::io::Read;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use testkit::RawClient;
@@ -199,6 +201,70 @@ fn connections_of_one_address_are_counted_on_all_workers() {
         client.read_response().status == 200
     });
     assert!(admitted, "the place of a closed connection is free again");
+}
+
+/// Many connections that are only to be refused take none of the worker's places from other addresses.
+#[test]
+fn one_address_cannot_fill_a_worker_with_refusals() {
+    let patient = Settings { linger_timeout: Duration::from_mins(1), ..settings() };
+    let server = serve_both(Settings { connections_per_address_max: 1, counts_loopback: true, ..patient });
+    let mut admitted = connect(&server);
+    admitted.send(get("/now"));
+    assert_eq!(admitted.read_response().status, 200);
+    let mut others: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.local_addrs()[0]).unwrap()).collect();
+    let told = others.iter_mut().filter_map(|client| {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).ok().filter(|_| answer.starts_with("HTTP/1.1 503"))
+    });
+    assert_eq!(told.count(), 32, "the rest was dropped");
+}
+
+/// Has `busy` ask for one thing that blocks the worker and then for a thousand more, and `other` for one thing
+/// meanwhile; how many of the thousand were answered before the other.
+fn answered_before_the_other(first: &str) -> usize {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let ((entered, is_entered), (release, is_released)) = (mpsc::channel(), mpsc::channel::<()>());
+    let hold = Arc::new(Mutex::new((entered, is_released)));
+    let seen = asked.clone();
+    let server = serve(settings(), move || {
+        let (seen, hold) = (seen.clone(), hold.clone());
+        move |request: Request| {
+            let (seen, hold) = (seen.clone(), hold.clone());
+            async move {
+                match request.head.path() {
+                    "/later" => tokio::task::yield_now().await,
+                    "/block" => {
+                        let (entered, is_released) = &*hold.lock().unwrap();
+                        entered.send(()).unwrap();
+                        is_released.recv().unwrap();
+                    }
+                    path => seen.lock().unwrap().push(path.to_owned()),
+                }
+                target_of(&request)
+            }
+        }
+    });
+    let (mut busy, mut other) = (connect(&server), connect(&server));
+    for client in [&mut busy, &mut other] {
+        client.send(get("/hello"));
+        client.read_response();
+    }
+    busy.send(get(first) + &get("/block") + &get("/more").repeat(700));
+    is_entered.recv().unwrap();
+    other.send(get("/other"));
+    release.send(()).unwrap();
+    assert_eq!(other.read_response().text(), "GET /other");
+    let asked = asked.lock().unwrap();
+    asked.iter().skip(2).position(|path| path == "/other").unwrap()
+}
+
+#[test]
+fn a_client_that_sends_many_requests_at_once_does_not_hold_up_others() {
+    let at_once = answered_before_the_other("/hello");
+    assert!(at_once <= 2 * 64, "{at_once} answers by the front came first");
+    let in_a_task = answered_before_the_other("/later");
+    assert!(in_a_task <= 2 * 64, "{in_a_task} answers by a task came first");
 }
 
 #[test]
