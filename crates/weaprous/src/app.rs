@@ -6,7 +6,7 @@ use crate::layer::Layer;
 use crate::request::Request;
 use crate::response::IntoResponse;
 use crate::router::{self, RouteError, Router};
-use crate::service::{AppService, NotFound, Prepared};
+use crate::service::{AppService, OwnAnswer, Prepared};
 use crate::session::Sessions;
 use engine::{BindError, Method, Response, RunError, Server, Settings, Stop};
 use std::any::{Any, TypeId};
@@ -15,6 +15,7 @@ use std::fmt;
 use std::future::ready;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::Location;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -290,8 +291,8 @@ impl App {
     /// addresses, or TLS.
     ///
     /// ```
-    /// use engine::{Server, Settings};
     /// use std::time::Duration;
+    /// use weaprous::engine::{Server, Settings};
     /// use weaprous::prelude::*;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -465,13 +466,14 @@ impl Scope {
 
 impl Target {
     /// Hands a request that has passed all layers to the endpoint, unless another site made it.
-    pub(crate) fn deliver(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        if self.endpoint.acts()
-            && let Some(problem) = self.scope.csrf.refusal(&request)
+    pub(crate) fn deliver(target: Rc<Self>, request: Request) -> LocalBoxFuture<'static, Response> {
+        if !request.method().is_safe()
+            && target.endpoint.acts()
+            && let Some(problem) = target.scope.csrf.refusal(&request)
         {
             return Box::pin(ready(problem.into_response()));
         }
-        self.endpoint.call(request)
+        target.endpoint.call(Rc::clone(&target), request)
     }
 }
 
@@ -522,7 +524,7 @@ impl Assembly {
         scope: &Arc<Scope>,
     ) -> Result<(), RouteError> {
         let is_own = fallback.is_some();
-        let endpoint = fallback.unwrap_or_else(|| Arc::new(NotFound));
+        let endpoint = fallback.unwrap_or_else(|| Arc::new(OwnAnswer::NotFound));
         let parameter_names = Vec::new().into();
         self.fallbacks.push(Target { endpoint, scope: Arc::clone(scope), parameter_names });
         let place = self.fallbacks.len() - 1;

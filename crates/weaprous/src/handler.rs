@@ -1,11 +1,14 @@
 //! Handlers: async functions whose arguments are extractors and whose result is a response.
 
+use crate::app::Target;
 use crate::extract::{FromParts, FromRequest};
 use crate::request::Request;
 use crate::response::IntoResponse;
 use engine::Response;
+use std::any::Any;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::rc::Rc;
 
 /// A future that stays on its worker.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -55,7 +58,7 @@ pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 )]
 pub trait Handler<Args>: Send + Sync + 'static {
     /// Extracts, runs, responds.
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response>;
+    fn call(&self, request: Request) -> impl Future<Output = Response>;
 }
 
 macro_rules! handlers {
@@ -68,17 +71,15 @@ macro_rules! handlers {
             $last: FromRequest<M>,
         {
             #[allow(non_snake_case, reason = "arguments are named after their types")]
-            fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-                Box::pin(async move {
-                    $(let $argument = match $argument::from_parts(&request).await {
-                        Ok(value) => value,
-                        Err(problem) => return problem.into_response(),
-                    };)*
-                    match $last::from_request(request).await {
-                        Ok($last) => self($($argument,)* $last).await.into_response(),
-                        Err(problem) => problem.into_response(),
-                    }
-                })
+            async fn call(&self, request: Request) -> Response {
+                $(let $argument = match $argument::from_parts(&request).await {
+                    Ok(value) => value,
+                    Err(problem) => return problem.into_response(),
+                };)*
+                match $last::from_request(request).await {
+                    Ok($last) => self($($argument,)* $last).await.into_response(),
+                    Err(problem) => problem.into_response(),
+                }
             }
         }
     };
@@ -89,8 +90,8 @@ where
     F: AsyncFn() -> R + Send + Sync + 'static,
     R: IntoResponse,
 {
-    fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move { self().await.into_response() })
+    async fn call(&self, _: Request) -> Response {
+        self().await.into_response()
     }
 }
 
@@ -104,8 +105,10 @@ handlers!(T1 T2 T3 T4 T5 T6; T7);
 handlers!(T1 T2 T3 T4 T5 T6 T7; T8);
 
 /// A handler without its type, as routes hold it.
-pub(crate) trait Endpoint: Send + Sync {
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response>;
+pub(crate) trait Endpoint: Any + Send + Sync {
+    /// Answers a request; `target` is what holds this endpoint. The future is the only allocation on the way to a
+    /// handler, so it keeps the target itself.
+    fn call(&self, target: Rc<Target>, request: Request) -> LocalBoxFuture<'static, Response>;
 
     /// Whether the application acts here; otherwise it is an answer of our own, which changes nothing.
     fn acts(&self) -> bool {
@@ -125,8 +128,12 @@ impl<H, Args> Erased<H, Args> {
     }
 }
 
-impl<Args, H: Handler<Args>> Endpoint for Erased<H, Args> {
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        self.handler.call(request)
+impl<Args: 'static, H: Handler<Args>> Endpoint for Erased<H, Args> {
+    fn call(&self, target: Rc<Target>, request: Request) -> LocalBoxFuture<'static, Response> {
+        Box::pin(async move {
+            let endpoint: &dyn Any = &*target.endpoint;
+            let this = endpoint.downcast_ref::<Self>().expect("a target is called by its own endpoint");
+            this.handler.call(request).await
+        })
     }
 }

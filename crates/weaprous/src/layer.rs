@@ -31,15 +31,13 @@ impl Next {
 
     /// Hands the request on and gives what comes back.
     pub fn run(self, request: Request) -> LocalBoxFuture<'static, Response> {
+        let Self { target, depth } = self;
+        if depth >= target.scope.layers.len() {
+            return Target::deliver(target, request);
+        }
         Box::pin(async move {
-            let Self { target, depth } = self;
-            match target.scope.layers.get(depth) {
-                Some(layer) => {
-                    let next = Self { target: Rc::clone(&target), depth: depth + 1 };
-                    layer.call(request, next).await
-                }
-                None => target.deliver(request).await,
-            }
+            let next = Self { target: Rc::clone(&target), depth: depth + 1 };
+            target.scope.layers[depth].call(request, next).await
         })
     }
 }

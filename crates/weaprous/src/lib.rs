@@ -35,6 +35,30 @@
 //!
 //! Tests ask an application without a socket, in plain `#[test]` functions: see [`testing`].
 //!
+//! A program of its own names it by its path, or by the address of its repository, and brings `serde`:
+//!
+//! ```toml
+//! [dependencies]
+//! weaprous = { path = "../weaprous/crates/weaprous", features = ["compression"] }
+//! serde = { version = "1", features = ["derive"] }
+//! ```
+//!
+//! # Where things are
+//!
+//! | to | look at |
+//! |---|---|
+//! | add routes, nest applications, answer 404 in one's own way | [`App`] |
+//! | know what a handler may ask for, and what it may answer | [`extract`], [`IntoResponse`] |
+//! | refuse a request | [`Problem`] |
+//! | do something around handlers | [`Layer`]; ready-made ones, such as CORS and rate limits: [`layers`], [`compress`] |
+//! | read and set cookies, sign or encrypt them, log people in | [`cookie`], [`sealed`], [`session`] |
+//! | know why a form is refused with 403 | [`Csrf`] |
+//! | send files, take files | [`Files`], [`multipart`] |
+//! | talk on after the answer | [`sse`], [`websocket`] |
+//! | set deadlines, several addresses, TLS | [`App::into_service`], [`engine::Settings`], [`engine::Tls`] |
+//! | stop in order | [`Bound::run`] |
+//! | test | [`testing`] |
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -77,6 +101,7 @@ pub mod testing;
 pub mod websocket;
 
 pub use app::{App, Bound, GRACE, Route, ServeError};
+pub use bytes::Bytes;
 pub use cookie::{CookieBuilder, Cookies, SetCookie};
 pub use csrf::Csrf;
 pub use engine::{self, Body, Method, Response, StatusCode, Stop};
@@ -86,7 +111,7 @@ pub use handler::{Handler, LocalBoxFuture};
 pub use layer::{Layer, Next};
 pub use pairs::PAIRS_MAX;
 pub use problem::Problem;
-pub use request::Request;
+pub use request::{Parts, Request};
 pub use response::{Html, IntoResponse, Json, Redirect, ResponsePart};
 pub use router::{RouteError, SEGMENTS_MAX};
 pub use service::{AppService, Prepared};

@@ -6,6 +6,7 @@
 use crate::percent::{self, PercentError};
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use smallvec::{SmallVec, smallvec};
 use std::fmt;
 
 /// Most pairs read from one query or form.
@@ -57,7 +58,7 @@ pub(crate) fn from_pairs<T: DeserializeOwned>(pairs: &[(String, String)]) -> Res
 }
 
 /// Reads path parameters into `T`: one into a scalar, several in order into a tuple, or by name into a struct.
-pub(crate) fn from_params<T: DeserializeOwned>(names: &[String], values: &[String]) -> Result<T, PairsError> {
+pub(crate) fn from_params<T: DeserializeOwned>(names: &[String], values: &[&str]) -> Result<T, PairsError> {
     T::deserialize(Params { names, values })
 }
 
@@ -71,7 +72,7 @@ impl<'a> Pairs<'a> {
         for (name, value) in self.0 {
             match groups.iter_mut().find(|(known, _)| *known == name.as_str()) {
                 Some((_, values)) => values.all.push(value),
-                None => groups.push((name, Values { name, all: vec![value] })),
+                None => groups.push((name, Values::one(name, value))),
             }
         }
         groups
@@ -107,10 +108,14 @@ impl<'de> Deserializer<'de> for Pairs<'_> {
 #[derive(Clone)]
 struct Values<'a> {
     name: &'a str,
-    all: Vec<&'a str>,
+    all: SmallVec<[&'a str; 1]>,
 }
 
 impl<'a> Values<'a> {
+    fn one(name: &'a str, value: &'a str) -> Self {
+        Self { name, all: smallvec![value] }
+    }
+
     fn single(&self) -> Result<&'a str, PairsError> {
         match self.all[..] {
             [value] => Ok(value),
@@ -178,7 +183,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PairsError> {
         let name = self.name;
-        let each = self.all.into_iter().map(move |value| Values { name, all: vec![value] });
+        let each = self.all.into_iter().map(move |value| Values::one(name, value));
         visitor.visit_seq(SeqDeserializer::new(each))
     }
 
@@ -204,20 +209,20 @@ impl<'de> Deserializer<'de> for Values<'_> {
 /// Path parameters in the order of the pattern.
 struct Params<'a> {
     names: &'a [String],
-    values: &'a [String],
+    values: &'a [&'a str],
 }
 
 impl<'a> Params<'a> {
     fn single(&self) -> Result<Values<'a>, PairsError> {
         match (self.names, self.values) {
-            ([name], [value]) => Ok(Values { name, all: vec![value] }),
+            ([name], [value]) => Ok(Values::one(name, value)),
             _ => Err(PairsError(format!("the route has {} path parameters, not one", self.values.len()))),
         }
     }
 
     fn each(&self) -> impl Iterator<Item = (&'a str, Values<'a>)> + use<'a> {
         let values = self.values.iter();
-        self.names.iter().zip(values).map(|(name, value)| (name.as_str(), Values { name, all: vec![value] }))
+        self.names.iter().zip(values).map(|(name, value)| (name.as_str(), Values::one(name, value)))
     }
 }
 
@@ -382,7 +387,7 @@ mod tests {
             a: u8,
         }
         let names = ["a".to_owned(), "b".to_owned()];
-        let values = ["7".to_owned(), "x".to_owned()];
+        let values = ["7", "x"];
         assert_eq!(from_params::<(u8, String)>(&names, &values), Ok((7, "x".to_owned())));
         let both: Both = from_params(&names, &values).unwrap();
         assert_eq!((both.a, both.b.as_str()), (7, "x"));

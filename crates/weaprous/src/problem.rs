@@ -16,6 +16,7 @@
 //! assert!(page.text().contains("<h1>409 Conflict</h1>"));
 //! ```
 
+use crate::accept;
 use crate::response::IntoResponse;
 use engine::{Body, BodyError, Fields, InvalidField, Response, StatusCode};
 use serde_json::{Map, Value};
@@ -232,21 +233,23 @@ pub fn escape_html(text: &str) -> String {
     out
 }
 
-/// Turns a problem document into a page if the client prefers one. Other responses pass untouched.
-pub(crate) fn present(mut response: Response, prefers_html: bool) -> Response {
-    if response.fields.get("content-type") != Some(PROBLEM_JSON.as_bytes()) {
-        return response;
+/// Turns a problem document into a page if the client's `Accept` prefers one. Other responses pass untouched.
+pub(crate) fn present(response: &mut Response, accept: Option<&str>) {
+    if response.status.as_u16() < ERROR_MIN || response.fields.get("content-type") != Some(PROBLEM_JSON.as_bytes()) {
+        return;
     }
     // The same address answers both ways, so caches must not mix them up (RFC 9110 §12.5.5).
-    if response.fields.append("vary", "Accept").is_err() {
-        return response;
+    if response.fields.append("vary", "Accept").is_err() || !accept.is_some_and(accept::prefers_html) {
+        return;
     }
-    let Some(page) = page_of(&response).filter(|_| prefers_html) else { return response };
+    let Some(page) = page_of(response) else { return };
     if response.fields.set("content-type", "text/html; charset=utf-8").is_ok() {
         response.body = Body::from(page);
     }
-    response
 }
+
+/// Lowest status that says that something went wrong (RFC 9110 §15).
+const ERROR_MIN: u16 = 400;
 
 fn page_of(response: &Response) -> Option<String> {
     let Body::Full(bytes) = &response.body else { return None };

@@ -6,8 +6,10 @@ use crate::cookie::{self, Cookies};
 use crate::extract::{FromParts, FromRequest, ViaBody};
 use crate::problem::Problem;
 use crate::response::IntoResponse;
+use crate::router::Params;
 use engine::{Body, Method, RequestHead, Response, Stop, Upgraded};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 /// A received request. Layers and handlers that want all of it take it by value; most handlers name extractors
@@ -28,24 +30,43 @@ use std::rc::Rc;
 /// assert_eq!(client.put("/notes/7").body("hello").send().text(), "PUT /notes/7 (number 7): hello");
 /// ```
 #[derive(Debug)]
-pub struct Request {
+pub struct Request(Box<Parts>);
+
+/// What a [`Request`] gives access to. It lies on the heap, so that a request is handed on from layer to layer and
+/// to extractors without being copied.
+#[derive(Debug)]
+pub struct Parts {
     /// Start line and fields.
     pub head: RequestHead,
-    /// The content, read from the socket as it is asked for.
+    /// The content, read from the socket as it is asked for. To keep it, take it: `std::mem::take(&mut request.body)`.
     pub body: Body,
     peer: Rc<engine::Peer>,
-    params: Vec<String>,
+    params: Params,
     target: Rc<Target>,
     /// Whether a layer vouches for the origin the request comes from.
     origin_allowed: bool,
     id: Option<Rc<str>>,
 }
 
+impl Deref for Request {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Request {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
 impl Request {
-    pub(crate) fn new(request: engine::Request, params: Vec<String>, target: Rc<Target>) -> Self {
+    pub(crate) fn new(request: engine::Request, params: Params, target: Rc<Target>) -> Self {
         let peer = Rc::clone(request.peer());
         let engine::Request { head, body, .. } = request;
-        Self { head, body, peer, params, target, origin_allowed: false, id: None }
+        Self(Box::new(Parts { head, body, peer, params, target, origin_allowed: false, id: None }))
     }
 
     /// The method.
@@ -70,8 +91,8 @@ impl Request {
 
     /// The decoded value of a path parameter.
     pub fn param(&self, name: &str) -> Option<&str> {
-        let place = self.target.parameter_names.iter().position(|known| known == name)?;
-        self.params.get(place).map(String::as_str)
+        let (names, mut values) = self.params();
+        values.nth(names.iter().position(|known| known == name)?)
     }
 
     /// The media type of the content, without its parameters.
@@ -81,8 +102,12 @@ impl Request {
 
     /// Whether the content is JSON: `application/json`, or a type with the suffix `+json` (RFC 6839 §3.1).
     pub fn has_json(&self) -> bool {
-        let media_type = self.media_type().unwrap_or_default().to_ascii_lowercase();
-        media_type == "application/json" || media_type.starts_with("application/") && media_type.ends_with("+json")
+        let Some((main, sub)) = self.media_type().and_then(|media_type| media_type.split_once('/')) else {
+            return false;
+        };
+        let suffix = sub.len().checked_sub("+json".len()).and_then(|at| sub.get(at..)).unwrap_or_default();
+        let is_json = sub.eq_ignore_ascii_case("json") || suffix.eq_ignore_ascii_case("+json");
+        is_json && main.eq_ignore_ascii_case("application")
     }
 
     /// Whether the client would rather have a page than JSON.
@@ -191,7 +216,8 @@ impl Request {
 
     /// The request as the engine gave it.
     pub fn into_engine(self) -> engine::Request {
-        engine::Request::new(self.head, self.body, self.peer)
+        let Parts { head, body, peer, .. } = *self.0;
+        engine::Request::new(head, body, peer)
     }
 
     /// Most bytes of content an extractor reads.
@@ -204,8 +230,8 @@ impl Request {
     }
 
     /// Names and decoded values of the path parameters, in the order of the pattern.
-    pub(crate) fn params(&self) -> (&[String], &[String]) {
-        (&self.target.parameter_names, &self.params)
+    pub(crate) fn params(&self) -> (&[String], impl DoubleEndedIterator<Item = &str> + ExactSizeIterator) {
+        (&self.target.parameter_names, self.params.values(self.head.path()))
     }
 }
 

@@ -26,8 +26,13 @@ use crate::problem::Problem;
 use bytes::Bytes;
 use engine::{InvalidField, Response, StatusCode};
 use serde::Serialize;
+use std::cell::Cell;
 
 /// Turns a handler's result into a response.
+///
+/// Text, bytes, [`Json`], [`Html`], [`Redirect`], a `StatusCode`, a [`Problem`], a `Result` of two of them are ready; so
+/// are tuples, with status, fields and cookies before the content:
+/// `(StatusCode::CREATED, [("location", "/tasks/7")], Json(7))`. One's own types implement it:
 ///
 /// ```
 /// use weaprous::prelude::*;
@@ -160,11 +165,32 @@ pub struct Json<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
+        match json_bytes(&self.0) {
             Ok(bytes) => Response::bytes(StatusCode::OK, "application/json", bytes),
             Err(error) => Problem::internal(error).into_response(),
         }
     }
+}
+
+/// Longest JSON that is written into the worker's own buffer first: it is then copied into an allocation of just its
+/// length, which is cheaper than one that grows.
+const JSON_SCRATCH_BYTES: usize = 8 * 1024;
+
+thread_local! {
+    static JSON_SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn json_bytes(value: &impl Serialize) -> serde_json::Result<Bytes> {
+    // Whatever is serialised inside of this value finds an empty one in its place.
+    let mut scratch = JSON_SCRATCH.take();
+    scratch.clear();
+    serde_json::to_writer(&mut scratch, value)?;
+    if scratch.len() > JSON_SCRATCH_BYTES {
+        return Ok(scratch.into());
+    }
+    let bytes = Bytes::copy_from_slice(&scratch);
+    JSON_SCRATCH.set(scratch);
+    Ok(bytes)
 }
 
 /// A page. The text must be escaped already: see [`escape_html`](crate::problem::escape_html).

@@ -7,6 +7,7 @@
 
 use crate::percent::{self, PercentError};
 use engine::Method;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::panic::Location;
 
@@ -93,8 +94,49 @@ struct Entry<T> {
 #[derive(Debug)]
 pub(crate) struct Match<'a, T> {
     pub(crate) leaf: &'a Leaf<T>,
-    /// Decoded values in the order of the pattern.
-    pub(crate) params: Vec<String>,
+    pub(crate) params: Params,
+}
+
+/// The values of path parameters, in the order of the pattern.
+#[derive(Debug, Default)]
+pub(crate) struct Params(SmallVec<[Value; PARAMS_INLINE]>);
+
+/// Parameters kept without allocating; few patterns have more.
+const PARAMS_INLINE: usize = 2;
+
+#[derive(Debug)]
+enum Value {
+    /// Where it stands in the path, which holds no escapes.
+    Within { start: u32, end: u32 },
+    /// As it was decoded.
+    Decoded(Box<str>),
+}
+
+impl Params {
+    /// The decoded values; `path` is the one that was matched.
+    pub(crate) fn values<'a>(&'a self, path: &'a str) -> impl DoubleEndedIterator<Item = &'a str> + ExactSizeIterator {
+        self.0.iter().map(move |value| match value {
+            Value::Within { start, end } => path.get(*start as usize..*end as usize).unwrap_or_default(),
+            Value::Decoded(text) => text,
+        })
+    }
+
+    fn push(&mut self, path: &Path<'_>, start: usize, end: usize) -> Result<(), PercentError> {
+        self.0.push(if path.is_plain {
+            // Heads are shorter than 4 GiB.
+            Value::Within { start: start as u32, end: end as u32 }
+        } else {
+            Value::Decoded(percent::decode(&path.text[start..end])?.into())
+        });
+        Ok(())
+    }
+}
+
+/// A path that may be matched: no segment of it lies about what it is.
+struct Path<'a> {
+    text: &'a str,
+    /// Whether it is its own decoded form.
+    is_plain: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,39 +187,42 @@ impl<T> Router<T> {
 
     /// Finds the most specific pattern that covers a path.
     pub(crate) fn find(&self, path: &str) -> Result<Option<Match<'_, T>>, BadPath> {
-        let segments = split(path)?;
-        let mut params = Vec::new();
-        let leaf = self.descend(0, &segments, &mut params)?;
+        let path = Path::check(path)?;
+        let mut params = Params::default();
+        let leaf = self.descend(0, &path, Some(1), &mut params)?;
         Ok(leaf.map(|leaf| Match { leaf: &self.leaves[leaf], params }))
     }
 
-    /// Recursion is as deep as the longest pattern, and every node is seen at most once: a tree node fixes the
-    /// position in the path.
+    /// `at` is where the next segment begins, if there is one. Recursion is as deep as the longest pattern, and every
+    /// node is seen at most once: a tree node fixes the position in the path.
     fn descend(
         &self,
         node: usize,
-        segments: &[Cow<'_, str>],
-        params: &mut Vec<String>,
+        path: &Path<'_>,
+        at: Option<usize>,
+        params: &mut Params,
     ) -> Result<Option<usize>, BadPath> {
         let node = &self.nodes[node];
-        let Some((first, others)) = segments.split_first() else { return Ok(node.end) };
-        if let Some((_, next)) = node.literals.iter().find(|(literal, _)| literal.as_str() == first.as_ref())
-            && let Some(leaf) = self.descend(*next, others, params)?
+        let Some(start) = at else { return Ok(node.end) };
+        let (end, next_at) = path.segment_end(start);
+        if !node.literals.is_empty()
+            && let Some(next) = node.literal(&path.decoded(start, end)?)
+            && let Some(leaf) = self.descend(next, path, next_at, params)?
         {
             return Ok(Some(leaf));
         }
-        if let Some(next) = node.parameter.filter(|_| !first.is_empty()) {
-            params.push(first.clone().into_owned());
-            if let Some(leaf) = self.descend(next, others, params)? {
+        if let Some(next) = node.parameter.filter(|_| start < end) {
+            params.push(path, start, end)?;
+            if let Some(leaf) = self.descend(next, path, next_at, params)? {
                 return Ok(Some(leaf));
             }
-            params.pop();
+            params.0.pop();
         }
         let Some(leaf) = node.rest else { return Ok(None) };
-        if segments.iter().any(|segment| segment.contains('/')) {
+        if path.hides_slash(start) {
             return Err(BadPath::EncodedSlash);
         }
-        params.push(segments.join("/"));
+        params.push(path, start, path.text.len())?;
         Ok(Some(leaf))
     }
 
@@ -250,21 +295,57 @@ pub(crate) fn parameter_names(pattern: &str) -> Result<Vec<String>, RouteError> 
     Ok(parse_pattern(pattern)?.into_iter().filter_map(name).collect())
 }
 
-/// Splits at `/`, then decodes each segment once.
-pub(crate) fn split(path: &str) -> Result<Vec<Cow<'_, str>>, BadPath> {
-    let rest = path.strip_prefix('/').ok_or(BadPath::NoSlash)?;
-    let mut segments = Vec::with_capacity(8);
-    for raw in rest.split('/') {
-        if segments.len() == SEGMENTS_MAX {
-            return Err(BadPath::TooManySegments);
-        }
-        let segment = if raw.contains('%') { Cow::Owned(percent::decode(raw)?) } else { Cow::Borrowed(raw) };
-        if matches!(segment.as_ref(), "." | "..") {
-            return Err(BadPath::DotSegment);
-        }
-        segments.push(segment);
+impl Node {
+    /// Where a segment of just this text leads.
+    fn literal(&self, segment: &str) -> Option<usize> {
+        self.literals.iter().find(|(literal, _)| literal == segment).map(|(_, next)| *next)
     }
-    Ok(segments)
+}
+
+impl<'a> Path<'a> {
+    /// Looks at every segment once, decoded where it holds escapes. Most paths hold neither those nor a segment that
+    /// begins with a dot, and are too short for too many segments: one pass over their bytes says so.
+    fn check(text: &'a str) -> Result<Self, BadPath> {
+        let rest = text.strip_prefix('/').ok_or(BadPath::NoSlash)?;
+        let mut before = b'/';
+        let is_plain = rest.len() < SEGMENTS_MAX
+            && rest.bytes().all(|byte| {
+                let follows_slash = std::mem::replace(&mut before, byte) == b'/';
+                byte != b'%' && !(follows_slash && byte == b'.')
+            });
+        if is_plain {
+            return Ok(Self { text, is_plain });
+        }
+        for (place, raw) in rest.split('/').enumerate() {
+            if place == SEGMENTS_MAX {
+                return Err(BadPath::TooManySegments);
+            }
+            if matches!(decoded(raw)?.as_ref(), "." | "..") {
+                return Err(BadPath::DotSegment);
+            }
+        }
+        Ok(Self { text, is_plain: !text.contains('%') })
+    }
+
+    /// Where the segment that begins at `start` ends, and where the next one begins.
+    fn segment_end(&self, start: usize) -> (usize, Option<usize>) {
+        let slash = self.text.as_bytes()[start..].iter().position(|&byte| byte == b'/');
+        slash.map_or((self.text.len(), None), |len| (start + len, Some(start + len + 1)))
+    }
+
+    fn decoded(&self, start: usize, end: usize) -> Result<Cow<'a, str>, PercentError> {
+        let raw = &self.text[start..end];
+        if self.is_plain { Ok(Cow::Borrowed(raw)) } else { decoded(raw) }
+    }
+
+    /// Whether a segment from `start` on holds a slash of its own.
+    fn hides_slash(&self, start: usize) -> bool {
+        !self.is_plain && self.text[start..].to_ascii_lowercase().contains("%2f")
+    }
+}
+
+fn decoded(raw: &str) -> Result<Cow<'_, str>, PercentError> {
+    Ok(if raw.contains('%') { Cow::Owned(percent::decode(raw)?) } else { Cow::Borrowed(raw) })
 }
 
 fn parse_pattern(pattern: &str) -> Result<Vec<Segment>, RouteError> {
@@ -321,7 +402,8 @@ mod tests {
     fn find(patterns: &[&'static str], path: &str) -> Result<Option<(&'static str, Vec<String>)>, BadPath> {
         let router = router(patterns);
         let found = router.find(path)?;
-        Ok(found.map(|found| (*found.leaf.route(Method::Get).unwrap(), found.params)))
+        let values = |params: &Params| params.values(path).map(str::to_owned).collect();
+        Ok(found.map(|found| (*found.leaf.route(Method::Get).unwrap(), values(&found.params))))
     }
 
     fn check(patterns: &[&'static str], path: &str, expect: Option<(&'static str, &[&str])>) {

@@ -1,18 +1,20 @@
 //! The prepared application as the engine's service: finds the target, runs it inside its layers, presents errors.
 
-use crate::accept;
 use crate::app::{Assembly, Target};
 use crate::handler::{Endpoint, LocalBoxFuture};
 use crate::layer::Next;
 use crate::problem::{self, Problem};
 use crate::request::Request;
 use crate::response::IntoResponse;
-use crate::router::{BadPath, Leaf};
+use crate::router::{BadPath, Leaf, Params};
 use crate::sse;
-use engine::{Method, RequestHead, Response, Service, StatusCode};
+use engine::{Method, Peer, RequestHead, Response, Service, StatusCode};
 use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// A checked application, shared by all workers.
 #[derive(Clone)]
@@ -59,34 +61,58 @@ impl fmt::Debug for AppService {
 impl Service for AppService {
     fn call(&self, mut request: engine::Request) -> impl Future<Output = Response> + 'static {
         let (target, params) = self.aim(&request.head);
-        let prefers_html = request.head.field_str("accept").is_some_and(accept::prefers_html);
         request.body.set_limit(target.scope.body_bytes_max);
-        let peer = Rc::clone(request.peer());
+        let (accept, peer) = (accept_of(&request.head), Rc::clone(request.peer()));
         let request = Request::new(request, params, Rc::clone(&target));
-        sse::ending_with(peer, async move {
-            let response = if target.scope.layers.is_empty() {
-                target.deliver(request).await
-            } else {
-                Next::new(target).run(request).await
-            };
-            problem::present(response, prefers_html)
-        })
+        let handling = if target.scope.layers.is_empty() {
+            Target::deliver(target, request)
+        } else {
+            Next::new(target).run(request)
+        };
+        Answering { handling, peer, accept }
     }
+}
+
+/// A request that is being answered.
+struct Answering {
+    handling: LocalBoxFuture<'static, Response>,
+    peer: Rc<Peer>,
+    accept: Option<Box<str>>,
+}
+
+impl Future for Answering {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let Self { handling, peer, accept } = &mut *self;
+        let mut polled = sse::ending_with(peer, || handling.as_mut().poll(cx));
+        if let Poll::Ready(response) = &mut polled {
+            problem::present(response, accept.as_deref());
+        }
+        polled
+    }
+}
+
+/// What the client would rather have than JSON, kept for an error, when the request is gone. Programs say nothing
+/// about it, or `*/*`, which is the same.
+fn accept_of(head: &RequestHead) -> Option<Box<str>> {
+    head.field_str("accept").filter(|accept| *accept != "*/*").map(Box::from)
 }
 
 impl AppService {
     /// Where a request goes, with the values of its path parameters.
-    fn aim(&self, head: &RequestHead) -> (Rc<Target>, Vec<String>) {
-        let method = head.method();
-        match (method, head.path()) {
-            (Method::Options, "*") => return (self.within_root(Arc::new(Allowed(ALLOW_ALL.to_owned()))), Vec::new()),
-            (Method::Connect, _) => return (self.within_root(Arc::new(NoTunnel)), Vec::new()),
+    fn aim(&self, head: &RequestHead) -> (Rc<Target>, Params) {
+        let (method, path) = (head.method(), head.path());
+        let own = |answer| (self.within_root(answer), Params::default());
+        match method {
+            Method::Options if path == "*" => return own(OwnAnswer::Allowed(ALLOW_ALL.to_owned())),
+            Method::Connect => return own(OwnAnswer::NoTunnel),
             _ => {}
         }
-        match self.shared.router.find(head.path()) {
-            Err(bad) => (self.within_root(Arc::new(bad)), Vec::new()),
-            Ok(None) => (self.not_found(head.path()), Vec::new()),
+        match self.shared.router.find(path) {
             Ok(Some(found)) => (self.of_leaf(found.leaf, method), found.params),
+            Ok(None) => (self.not_found(path), Params::default()),
+            Err(bad) => own(OwnAnswer::BadPath(bad)),
         }
     }
 
@@ -96,10 +122,8 @@ impl AppService {
             return Rc::clone(&self.targets.routes[route]);
         }
         let allow = leaf.allow();
-        let endpoint: Arc<dyn Endpoint> =
-            if method == Method::Options { Arc::new(Allowed(allow)) } else { Arc::new(NotAllowed(allow)) };
-        let neighbour = &self.targets.routes[*leaf.first()];
-        Rc::new(Target { endpoint, ..Target::clone(neighbour) })
+        let answer = if method == Method::Options { OwnAnswer::Allowed(allow) } else { OwnAnswer::NotAllowed(allow) };
+        answer.beside(&self.targets.routes[*leaf.first()])
     }
 
     /// The fallback; where that is only our 404, it names the path that differs by the slash at its end.
@@ -110,7 +134,7 @@ impl AppService {
         }
         let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
         match self.shared.router.find(&other) {
-            Ok(Some(_)) => Rc::new(Target { endpoint: Arc::new(NotFoundBut(other)), ..Target::clone(&target) }),
+            Ok(Some(_)) => OwnAnswer::NotFoundBut(other).beside(&target),
             _ => target,
         }
     }
@@ -120,97 +144,67 @@ impl AppService {
         let place = match &found {
             Ok(Some(found)) => *found.leaf.first(),
             Ok(None) => 0, // the root's: it is assembled first
-            Err(bad) => return self.within_root(Arc::new(*bad)),
+            Err(bad) => return self.within_root(OwnAnswer::BadPath(*bad)),
         };
         Rc::clone(&self.targets.fallbacks[place])
     }
 
     /// An answer of our own, inside the root application's layers.
-    fn within_root(&self, endpoint: Arc<dyn Endpoint>) -> Rc<Target> {
-        Rc::new(Target { endpoint, ..Target::clone(&self.targets.fallbacks[0]) })
+    fn within_root(&self, answer: OwnAnswer) -> Rc<Target> {
+        answer.beside(&self.targets.fallbacks[0])
     }
 }
 
 /// What `OPTIONS *` says: the methods applications use.
 const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 
-/// Answers 404.
-pub(crate) struct NotFound;
-
-/// Answers 404 where there is something at another path.
-struct NotFoundBut(String);
-
-/// Answers 405 with `Allow`.
-struct NotAllowed(String);
-
-/// Answers `OPTIONS`.
-struct Allowed(String);
-
-/// Answers 501 to `CONNECT`.
-struct NoTunnel;
-
-impl Endpoint for NotFound {
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move { Problem::not_found(format!("there is nothing at {}", request.path())).into_response() })
-    }
-
-    fn acts(&self) -> bool {
-        false
-    }
+/// What is answered where the application says nothing.
+pub(crate) enum OwnAnswer {
+    /// 404.
+    NotFound,
+    /// 404 where there is something at this other path.
+    NotFoundBut(String),
+    /// 405 with `Allow`.
+    NotAllowed(String),
+    /// What `OPTIONS` asks for.
+    Allowed(String),
+    /// 501 to `CONNECT`.
+    NoTunnel,
+    /// 400.
+    BadPath(BadPath),
 }
 
-impl Endpoint for NotFoundBut {
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move {
-            let detail = format!("there is nothing at {}, but there is at {}: mind the slash", request.path(), self.0);
-            Problem::not_found(detail).into_response()
+impl OwnAnswer {
+    /// This answer, surrounded by what surrounds `target`.
+    fn beside(self, target: &Target) -> Rc<Target> {
+        Rc::new(Target { endpoint: Arc::new(self), ..target.clone() })
+    }
+
+    fn problem_or_allow(&self, request: &Request) -> Result<&str, Problem> {
+        Err(match self {
+            Self::NotFound => Problem::not_found(format!("there is nothing at {}", request.path())),
+            Self::NotFoundBut(other) => {
+                let path = request.path();
+                Problem::not_found(format!("there is nothing at {path}, but there is at {other}: mind the slash"))
+            }
+            Self::NotAllowed(allow) => {
+                let detail = format!("{} is not possible here; use {allow}", request.method());
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail(detail).own_field("allow", allow)
+            }
+            Self::Allowed(allow) => return Ok(allow),
+            Self::NoTunnel => Problem::new(StatusCode::NOT_IMPLEMENTED).detail("this server opens no tunnels"),
+            Self::BadPath(bad) => Problem::bad_request(bad.to_string()),
         })
     }
-
-    fn acts(&self) -> bool {
-        false
-    }
 }
 
-impl Endpoint for NotAllowed {
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move {
-            let detail = format!("{} is not possible here; use {}", request.method(), self.0);
-            let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail(detail);
-            problem.own_field("allow", &self.0).into_response()
-        })
-    }
-
-    fn acts(&self) -> bool {
-        false
-    }
-}
-
-impl Endpoint for Allowed {
-    fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move { Response::new(StatusCode::NO_CONTENT).field("allow", &self.0) })
-    }
-
-    fn acts(&self) -> bool {
-        false
-    }
-}
-
-impl Endpoint for NoTunnel {
-    fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move {
-            Problem::new(StatusCode::NOT_IMPLEMENTED).detail("this server opens no tunnels").into_response()
-        })
-    }
-
-    fn acts(&self) -> bool {
-        false
-    }
-}
-
-impl Endpoint for BadPath {
-    fn call(&self, _: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(async move { Problem::bad_request(self.to_string()).into_response() })
+impl Endpoint for OwnAnswer {
+    fn call(&self, _: Rc<Target>, request: Request) -> LocalBoxFuture<'static, Response> {
+        let response = match self.problem_or_allow(&request) {
+            Ok(allow) => Response::new(StatusCode::NO_CONTENT).field("allow", allow),
+            Err(problem) => problem.into_response(),
+        };
+        Box::pin(ready(response))
     }
 
     fn acts(&self) -> bool {

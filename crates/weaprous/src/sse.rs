@@ -8,6 +8,7 @@ use crate::response::IntoResponse;
 use bytes::{Bytes, BytesMut};
 use engine::{Body, BodyError, Peer, Response, Source, StatusCode};
 use serde::Serialize;
+use std::cell::Cell;
 use std::fmt::{self, Display, Write};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,14 +25,31 @@ pub const EVENTS_AHEAD_MAX: usize = 64;
 /// Bytes of waiting events that are put into one chunk.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-tokio::task_local! {
+thread_local! {
     /// The connection whose request is being answered: how an [`Sse`] made anywhere below a handler knows the stop.
-    static PEER: Rc<Peer>;
+    static PEER: Cell<Option<Rc<Peer>>> = const { Cell::new(None) };
 }
 
-/// Runs a request's future so that event streams made in it end when the server stops.
-pub(crate) fn ending_with<F: Future>(peer: Rc<Peer>, answer: F) -> impl Future<Output = F::Output> {
-    PEER.scope(peer, answer)
+/// Polls a request's future so that event streams made in it end when the server stops.
+pub(crate) fn ending_with<T>(peer: &Rc<Peer>, poll: impl FnOnce() -> T) -> T {
+    /// Puts back what was there, also when a handler panics.
+    struct Before(Option<Rc<Peer>>);
+
+    impl Drop for Before {
+        fn drop(&mut self) {
+            PEER.set(self.0.take());
+        }
+    }
+
+    let _before = Before(PEER.replace(Some(Rc::clone(peer))));
+    poll()
+}
+
+/// The connection whose request is being answered on this thread.
+fn current_peer() -> Option<Rc<Peer>> {
+    let peer = PEER.take();
+    PEER.set(peer.clone());
+    peer
 }
 
 /// A response that is a stream of events.
@@ -185,7 +203,7 @@ impl Sse {
         Producing: Future<Output = Result<(), SendError>> + 'static,
     {
         let (sender, receiver) = mpsc::channel(EVENTS_AHEAD_MAX);
-        let peer = PEER.try_with(Rc::clone).ok();
+        let peer = current_peer();
         Self(Stream {
             producer: Some(Box::pin(produce(SseSender(sender)))),
             receiver,

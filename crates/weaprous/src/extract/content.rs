@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::response::Json;
 use bytes::Bytes;
-use engine::StatusCode;
+use engine::{Body, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -48,9 +48,13 @@ impl FromRequest<ViaBody> for engine::Request {
 }
 
 impl FromRequest<ViaBody> for Bytes {
-    async fn from_request(request: Request) -> Result<Self, Problem> {
+    async fn from_request(mut request: Request) -> Result<Self, Problem> {
         let max = request.body_bytes_max();
-        Ok(request.body.collect(max).await?)
+        match std::mem::take(&mut request.body) {
+            // Mostly all of it has arrived, and its length was looked at.
+            Body::Full(bytes) if bytes.len() as u64 <= max => Ok(bytes),
+            body => Ok(body.collect(max).await?),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 use engine::{Method, Stop};
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub struct Path<T>(pub T);
 impl<T: DeserializeOwned> FromParts for Path<T> {
     async fn from_parts(request: &Request) -> Result<Self, Problem> {
         let (names, values) = request.params();
-        let value = pairs::from_params(names, values);
+        let values: SmallVec<[&str; 4]> = values.collect();
+        let value = pairs::from_params(names, &values);
         value.map(Self).map_err(|error| Problem::bad_request(format!("path parameter {error}")))
     }
 }

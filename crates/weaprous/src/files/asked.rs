@@ -1,11 +1,11 @@
 //! What a request says about the file it wants, gathered in one pass over its fields.
 
-use super::conditional::Conditions;
+use super::conditional::{Conditions, TagLines};
 use crate::accept;
 use crate::request::Request;
 use engine::Method;
 
-/// The fields that matter to files. Of a field that comes twice the first line counts.
+/// The fields that matter to files. Of a field that is no list and comes twice, the first line counts.
 #[derive(Debug, Default)]
 pub(crate) struct Asked<'a> {
     pub(crate) is_head: bool,
@@ -16,32 +16,45 @@ pub(crate) struct Asked<'a> {
     fetch_mode: Option<&'a str>,
 }
 
+/// Where a field goes.
+enum Slot<'s, 'a> {
+    First(&'s mut Option<&'a str>),
+    All(&'s mut TagLines<'a>),
+}
+
 impl<'a> Asked<'a> {
     pub(crate) fn of(request: &'a Request) -> Self {
         let mut asked = Self { is_head: request.method() == Method::Head, ..Self::default() };
         for (name, value) in request.head.fields().iter() {
-            if let Some((known, slot)) = asked.slot(name.len(), name.as_bytes().get(3).copied().unwrap_or_default())
-                && name.eq_ignore_ascii_case(known)
-                && slot.is_none()
-            {
-                *slot = std::str::from_utf8(value).ok();
+            let Some((known, slot)) = asked.slot(name.len(), name.as_bytes().get(3).copied().unwrap_or_default())
+            else {
+                continue;
+            };
+            if !name.eq_ignore_ascii_case(known) {
+                continue;
+            }
+            match slot {
+                Slot::First(slot) if slot.is_none() => *slot = std::str::from_utf8(value).ok(),
+                Slot::First(_) => {}
+                Slot::All(lines) => lines.push(value),
             }
         }
         asked
     }
 
     /// Where a field of this length and fourth byte would go, and its name.
-    fn slot(&mut self, len: usize, fourth: u8) -> Option<(&'static str, &mut Option<&'a str>)> {
+    fn slot(&mut self, len: usize, fourth: u8) -> Option<(&'static str, Slot<'_, 'a>)> {
+        let conditions = &mut self.conditions;
         Some(match (len, fourth | 0x20) {
-            (5, b'g') => ("range", &mut self.range),
-            (6, _) => ("accept", &mut self.accept),
-            (8, b'm') => ("if-match", &mut self.conditions.matches),
-            (8, b'r') => ("if-range", &mut self.conditions.range),
-            (13, b'n') => ("if-none-match", &mut self.conditions.none_match),
-            (14, b'-') => ("sec-fetch-mode", &mut self.fetch_mode),
-            (15, _) => ("accept-encoding", &mut self.accept_encoding),
-            (17, b'm') => ("if-modified-since", &mut self.conditions.modified_since),
-            (19, b'u') => ("if-unmodified-since", &mut self.conditions.unmodified_since),
+            (5, b'g') => ("range", Slot::First(&mut self.range)),
+            (6, _) => ("accept", Slot::First(&mut self.accept)),
+            (8, b'm') => ("if-match", Slot::All(&mut conditions.matches)),
+            (8, b'r') => ("if-range", Slot::First(&mut conditions.range)),
+            (13, b'n') => ("if-none-match", Slot::All(&mut conditions.none_match)),
+            (14, b'-') => ("sec-fetch-mode", Slot::First(&mut self.fetch_mode)),
+            (15, _) => ("accept-encoding", Slot::First(&mut self.accept_encoding)),
+            (17, b'm') => ("if-modified-since", Slot::First(&mut conditions.modified_since)),
+            (19, b'u') => ("if-unmodified-since", Slot::First(&mut conditions.unmodified_since)),
             _ => return None,
         })
     }

@@ -1,5 +1,6 @@
 //! Conditional requests (RFC 9110 §13): preconditions in the order the RFC gives them.
 
+use smallvec::SmallVec;
 use std::time::{Duration, SystemTime};
 
 /// What identifies the state of a file.
@@ -11,12 +12,15 @@ pub(crate) struct Validators {
     pub(crate) modified: Option<SystemTime>,
 }
 
+/// The lines of a field that is a list of tags: the list may be spread over several (RFC 9110 §5.3).
+pub(crate) type TagLines<'a> = SmallVec<[&'a [u8]; 1]>;
+
 /// The conditional fields of a request, as they came: `If-Match`, `If-Unmodified-Since` and so on.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Conditions<'a> {
-    pub(crate) matches: Option<&'a str>,
+    pub(crate) matches: TagLines<'a>,
     pub(crate) unmodified_since: Option<&'a str>,
-    pub(crate) none_match: Option<&'a str>,
+    pub(crate) none_match: TagLines<'a>,
     pub(crate) modified_since: Option<&'a str>,
     pub(crate) range: Option<&'a str>,
 }
@@ -35,15 +39,15 @@ pub(crate) enum Verdict {
 impl Conditions<'_> {
     /// Evaluates all but `If-Range` (§13.2.2). A field that cannot be read is passed over.
     pub(crate) fn judge(&self, current: &Validators) -> Verdict {
-        if let Some(tags) = self.matches {
-            if !lists(tags, &current.etag, Comparison::Strong) {
+        if !self.matches.is_empty() {
+            if !lists(&self.matches, &current.etag, Comparison::Strong) {
                 return Verdict::Failed;
             }
         } else if self.unmodified_since.and_then(date).is_some_and(|since| !is_unchanged(current, since)) {
             return Verdict::Failed;
         }
-        if let Some(tags) = self.none_match {
-            if lists(tags, &current.etag, Comparison::Weak) {
+        if !self.none_match.is_empty() {
+            if lists(&self.none_match, &current.etag, Comparison::Weak) {
                 return Verdict::NotModified;
             }
         } else if self.modified_since.and_then(date).is_some_and(|since| is_unchanged(current, since)) {
@@ -72,24 +76,25 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of tags, or `*`, covers our strong tag (§8.8.3.2).
-fn lists(field: &str, etag: &str, comparison: Comparison) -> bool {
-    if field.trim() == "*" {
-        return true;
-    }
-    tags(field).any(|tag| match comparison {
-        Comparison::Strong => tag == etag,
-        Comparison::Weak => tag.strip_prefix("W/").unwrap_or(tag) == etag,
+/// Whether a list of tags, or `*`, covers our strong tag (§8.8.3.2). Tags may hold bytes beyond ASCII; ours never do.
+fn lists(lines: &[&[u8]], etag: &str, comparison: Comparison) -> bool {
+    lines.iter().any(|line| {
+        line.trim_ascii() == b"*"
+            || tags(line).any(|tag| match comparison {
+                Comparison::Strong => tag == etag.as_bytes(),
+                Comparison::Weak => tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes(),
+            })
     })
 }
 
-/// The tags of a list. A comma inside the quotes belongs to the tag; the list ends at the first thing that is no tag.
-fn tags(mut rest: &str) -> impl Iterator<Item = &str> {
+/// The tags of a line. A comma inside the quotes belongs to the tag; the list ends at the first thing that is no tag.
+fn tags(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        let quote = if rest.starts_with("W/\"") { 2 } else { 0 };
-        let inside = rest.get(quote..)?.strip_prefix('"')?;
-        let end = quote + 1 + inside.find('"')? + 1;
+        let start = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','))?;
+        rest = &rest[start..];
+        let quote = if rest.starts_with(b"W/\"") { 2 } else { 0 };
+        let inside = rest.get(quote..)?.strip_prefix(b"\"")?;
+        let end = quote + 1 + memchr::memchr(b'"', inside)? + 1;
         let (tag, after) = rest.split_at(end);
         rest = after;
         Some(tag)
@@ -122,20 +127,25 @@ mod tests {
         Validators { etag: "\"a,b\"".to_owned(), modified: Some(modified) }
     }
 
+    fn lines(tags: &[&'static str]) -> TagLines<'static> {
+        tags.iter().map(|line| line.as_bytes()).collect()
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "each is made for one check")]
     fn check(conditions: Conditions<'_>, expect: Verdict) {
         assert_eq!(conditions.judge(&current()), expect, "{conditions:?}");
     }
 
     #[test]
     fn tags_are_compared_as_each_field_wants() {
-        let if_match = |tags| Conditions { matches: Some(tags), ..Conditions::default() };
+        let if_match = |tags| Conditions { matches: lines(&[tags]), ..Conditions::default() };
         for tags in ["\"a,b\"", "*", "\"x\", \"a,b\"", "\"x\",,\"a,b\""] {
             check(if_match(tags), Verdict::Proceed);
         }
         for tags in ["W/\"a,b\"", "\"x\"", "", "a,b", "\"a", "\"x\" junk \"a,b\""] {
             check(if_match(tags), Verdict::Failed);
         }
-        let if_none_match = |tags| Conditions { none_match: Some(tags), ..Conditions::default() };
+        let if_none_match = |tags| Conditions { none_match: lines(&[tags]), ..Conditions::default() };
         for tags in ["\"a,b\"", "W/\"a,b\"", "*", "\"x\", W/\"a,b\""] {
             check(if_none_match(tags), Verdict::NotModified);
         }
@@ -159,12 +169,27 @@ mod tests {
 
     #[test]
     fn tags_go_before_dates_and_match_before_none_match() {
-        let all = Conditions::default();
-        check(Conditions { matches: Some("\"a,b\""), unmodified_since: Some(OLDER), ..all }, Verdict::Proceed);
-        check(Conditions { none_match: Some("\"x\""), modified_since: Some(NEWER), ..all }, Verdict::Proceed);
-        check(Conditions { matches: Some("\"x\""), none_match: Some("\"a,b\""), ..all }, Verdict::Failed);
-        check(Conditions { matches: Some("\"a,b\""), none_match: Some("\"a,b\""), ..all }, Verdict::NotModified);
-        check(Conditions { unmodified_since: Some(OLDER), none_match: Some("\"a,b\""), ..all }, Verdict::Failed);
+        let same = || lines(&["\"a,b\""]);
+        let other = || lines(&["\"x\""]);
+        let all = Conditions::default;
+        check(Conditions { matches: same(), unmodified_since: Some(OLDER), ..all() }, Verdict::Proceed);
+        check(Conditions { none_match: other(), modified_since: Some(NEWER), ..all() }, Verdict::Proceed);
+        check(Conditions { matches: other(), none_match: same(), ..all() }, Verdict::Failed);
+        check(Conditions { matches: same(), none_match: same(), ..all() }, Verdict::NotModified);
+        check(Conditions { none_match: same(), unmodified_since: Some(OLDER), ..all() }, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_list_may_be_spread_over_lines() {
+        let if_match = |tags: &[&'static str]| Conditions { matches: lines(tags), ..Conditions::default() };
+        check(if_match(&["\"x\"", "\"a,b\""]), Verdict::Proceed);
+        check(if_match(&["junk", "\"a,b\", \"x\""]), Verdict::Proceed);
+        check(if_match(&["\"x\"", "\"y\""]), Verdict::Failed);
+        let if_none_match = |tags: &[&'static str]| Conditions { none_match: lines(tags), ..Conditions::default() };
+        check(if_none_match(&["\"x\"", "W/\"a,b\""]), Verdict::NotModified);
+        check(if_none_match(&["\"a", "b\""]), Verdict::Proceed);
+        let foreign = Conditions { matches: TagLines::from_slice(&[b"\"\xe9\""]), ..Conditions::default() };
+        check(foreign, Verdict::Failed);
     }
 
     #[test]

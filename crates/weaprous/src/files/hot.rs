@@ -8,10 +8,11 @@
 
 use super::Rules;
 use super::resource::Resource;
+use rustix::time::{ClockId, clock_gettime};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How files are kept in memory, per worker. All of it has defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +44,12 @@ pub(crate) const OPEN_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const ENTRY_BYTES: u64 = 1024;
 
 thread_local! {
-    /// By the identity of the tree.
-    static TREES: RefCell<HashMap<u64, Tree>> = RefCell::new(HashMap::new());
+    static TREES: RefCell<Vec<Tree>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Tree {
+    /// Its identity: see [`Rules`]. There are few trees, so they are looked through.
+    id: u64,
     /// Gone when the last handle on the tree is.
     rules: Weak<Rules>,
     entries: HashMap<Box<str>, Entry>,
@@ -59,18 +61,19 @@ struct Tree {
 
 struct Entry {
     resource: Arc<Resource>,
-    checked: Instant,
+    /// By the clock of [`now`].
+    checked: Duration,
     used: u64,
 }
 
 /// What a path is known to hold, if that was looked at recently enough.
 pub(crate) fn find(rules: &Rules, path: &str) -> Option<Arc<Resource>> {
     TREES.with_borrow_mut(|trees| {
-        let tree = trees.get_mut(&rules.id)?;
+        let tree = tree_of(trees, rules)?;
         tree.clock += 1;
         let entry = tree.entries.get_mut(path)?;
         entry.used = tree.clock;
-        let is_fresh = entry.checked.elapsed() < rules.cache.check_every;
+        let is_fresh = now().saturating_sub(entry.checked) < rules.cache.check_every;
         is_fresh.then(|| Arc::clone(&entry.resource))
     })
 }
@@ -78,8 +81,8 @@ pub(crate) fn find(rules: &Rules, path: &str) -> Option<Arc<Resource>> {
 /// What a path was last known to hold, to be compared with the disk by the caller: nobody else will for a while.
 pub(crate) fn claim(rules: &Rules, path: &str) -> Option<Arc<Resource>> {
     TREES.with_borrow_mut(|trees| {
-        let entry = trees.get_mut(&rules.id)?.entries.get_mut(path)?;
-        entry.checked = Instant::now();
+        let entry = tree_of(trees, rules)?.entries.get_mut(path)?;
+        entry.checked = now();
         Some(Arc::clone(&entry.resource))
     })
 }
@@ -91,10 +94,11 @@ pub(crate) fn keep(rules: &Arc<Rules>, path: &str, resource: Arc<Resource>) {
         return;
     }
     TREES.with_borrow_mut(|trees| {
-        if !trees.contains_key(&rules.id) {
-            trees.retain(|_, tree| tree.rules.strong_count() > 0);
+        if tree_of(trees, rules).is_none() {
+            trees.retain(|tree| tree.rules.strong_count() > 0);
+            trees.push(Tree::new(rules));
         }
-        let tree = trees.entry(rules.id).or_insert_with(|| Tree::new(rules));
+        let Some(tree) = tree_of(trees, rules) else { return };
         tree.remove(path);
         while tree.bytes + bytes > rules.cache.bytes_max || tree.open + open > OPEN_FILES_MAX {
             let oldest = tree.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(path, _)| path.clone());
@@ -104,7 +108,7 @@ pub(crate) fn keep(rules: &Arc<Rules>, path: &str, resource: Arc<Resource>) {
         tree.clock += 1;
         tree.bytes += bytes;
         tree.open += open;
-        let entry = Entry { resource, checked: Instant::now(), used: tree.clock };
+        let entry = Entry { resource, checked: now(), used: tree.clock };
         tree.entries.insert(path.into(), entry);
     });
 }
@@ -112,15 +116,30 @@ pub(crate) fn keep(rules: &Arc<Rules>, path: &str, resource: Arc<Resource>) {
 /// Forgets a path that is not there any more.
 pub(crate) fn forget(rules: &Rules, path: &str) {
     TREES.with_borrow_mut(|trees| {
-        if let Some(tree) = trees.get_mut(&rules.id) {
+        if let Some(tree) = tree_of(trees, rules) {
             tree.remove(path);
         }
     });
 }
 
+fn tree_of<'a>(trees: &'a mut [Tree], rules: &Rules) -> Option<&'a mut Tree> {
+    trees.iter_mut().find(|tree| tree.id == rules.id)
+}
+
+/// Time since some moment: by the coarse clock, which is good to a few milliseconds and costs a few nanoseconds.
+fn now() -> Duration {
+    let time = clock_gettime(CLOCK);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::MonotonicCoarse;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
 impl Tree {
     fn new(rules: &Arc<Rules>) -> Self {
-        Self { rules: Arc::downgrade(rules), entries: HashMap::new(), bytes: 0, open: 0, clock: 0 }
+        Self { id: rules.id, rules: Arc::downgrade(rules), entries: HashMap::new(), bytes: 0, open: 0, clock: 0 }
     }
 
     fn remove(&mut self, path: &str) {
@@ -170,9 +189,9 @@ mod tests {
         let cache = FileCache { check_every: Duration::ZERO, ..FileCache::default() };
         let hasty = Rules { cache, id: rules.id, ..Rules::default() };
         assert!(find(&hasty, "a").is_none() && claim(&hasty, "a").is_some());
-        let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).expect("the machine is up for longer");
+        let long_ago = now().checked_sub(Duration::from_mins(1)).expect("the machine is up for longer");
         TREES.with_borrow_mut(|trees| {
-            let tree = trees.get_mut(&rules.id).expect("kept above");
+            let tree = tree_of(trees, &rules).expect("kept above");
             tree.entries.get_mut("a").expect("kept above").checked = long_ago;
         });
         assert!(find(&rules, "a").is_none(), "due");
@@ -190,6 +209,9 @@ mod tests {
         drop(gone);
         let other = Arc::new(Rules::default());
         keep_all(&other, &["a"], 1);
-        assert!(TREES.with_borrow(|trees| !trees.contains_key(&id) && trees.contains_key(&other.id)));
+        assert!(TREES.with_borrow(|trees| {
+            let holds = |id| trees.iter().any(|tree| tree.id == id);
+            !holds(id) && holds(other.id)
+        }));
     }
 }

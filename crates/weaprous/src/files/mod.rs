@@ -21,7 +21,7 @@ mod parts;
 mod range;
 mod resource;
 
-use crate::handler::{Handler, LocalBoxFuture};
+use crate::handler::Handler;
 use crate::percent;
 use crate::problem::Problem;
 use crate::request::Request;
@@ -396,24 +396,17 @@ pub enum ServesFiles {}
 
 impl Handler<ServesFiles> for Files {
     /// Serves the file that the last path parameter names, or the whole path where there is none.
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        if is_read(&request)
-            && let Some(resource) = wanted(&request).and_then(|path| self.at_hand(&path))
-        {
-            return Box::pin(std::future::ready(resource.respond(&Asked::of(&request))));
+    async fn call(&self, request: Request) -> Response {
+        match wanted(&request) {
+            Some(path) => self.serve(&path, &request).await,
+            None => Problem::not_found("there is no such file").into_response(),
         }
-        Box::pin(async move {
-            match wanted(&request) {
-                Some(path) => self.serve(&path, &request).await,
-                None => Problem::not_found("there is no such file").into_response(),
-            }
-        })
     }
 }
 
 /// The decoded path that a request names; `None` if it cannot be decoded.
 fn wanted(request: &Request) -> Option<Cow<'_, str>> {
-    if let Some(path) = request.params().1.last() {
+    if let Some(path) = request.params().1.next_back() {
         return Some(Cow::Borrowed(path));
     }
     let path = request.path().trim_start_matches('/');

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use axum::routing::get;
-//! use engine::{Server, Settings, Stop};
+//! use weaprous::engine::{Server, Settings, Stop};
 //! use weaprous::interop::Tower;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ mod content;
 
 pub use content::Content;
 
-use crate::handler::{Handler, LocalBoxFuture};
+use crate::handler::Handler;
 use crate::problem::Problem;
 use crate::request::Request;
 use crate::response::IntoResponse;
@@ -134,8 +134,8 @@ where
     B: HttpBody + 'static,
     B::Error: Into<BoxError>,
 {
-    fn call(&self, request: Request) -> LocalBoxFuture<'_, Response> {
-        Box::pin(Service::call(self, request.into_engine()))
+    fn call(&self, request: Request) -> impl Future<Output = Response> {
+        Service::call(self, request.into_engine())
     }
 }
 

@@ -75,11 +75,12 @@ impl Layer for ETags {
             if !matches!(request.method(), Method::Get | Method::Head) {
                 return next.run(request).await;
             }
-            let none_match = request.field("if-none-match").map(str::to_owned);
+            let none_match: Vec<Vec<u8>> = request.head.fields_named("if-none-match").map(<[u8]>::to_vec).collect();
             let response = next.run(request).await;
             let Some(opaque) = self.tag(&response) else { return response };
             let etag = if self.is_strong { opaque.clone() } else { format!("W/{opaque}") };
-            let conditions = Conditions { none_match: none_match.as_deref(), ..Conditions::default() };
+            let none_match = none_match.iter().map(Vec::as_slice).collect();
+            let conditions = Conditions { none_match, ..Conditions::default() };
             // Compared weakly, so that the opaque tag alone counts.
             let verdict = conditions.judge(&Validators { etag: opaque, modified: None });
             let response = response.field("etag", etag);

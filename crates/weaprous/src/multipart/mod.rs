@@ -213,11 +213,12 @@ impl Multipart {
     ///
     /// # Errors
     /// The content is something else, or has no boundary.
-    pub fn of(request: Request) -> Result<Self, MultipartError> {
+    pub fn of(mut request: Request) -> Result<Self, MultipartError> {
         let boundary = parser::boundary_of(request.field("content-type").unwrap_or_default())?;
         let total_max = request.body_bytes_max();
         let parser = Parser::new(&boundary, MultipartLimits::default());
-        Ok(Self { body: request.body, parser, left: total_max, total_max, folder: None, is_inside_part: false })
+        let body = std::mem::take(&mut request.body);
+        Ok(Self { body, parser, left: total_max, total_max, folder: None, is_inside_part: false })
     }
 
     /// Changes the limits: before the first part is read.

@@ -220,6 +220,8 @@ fn r2_preconditions_are_taken_in_their_order() {
     check(&[field("If-None-Match", "\"x\""), field("If-Modified-Since", future)], 200);
     check(&[field("If-Match", &etag), field("If-Unmodified-Since", past)], 200);
     check(&[field("If-Match", "\"x\""), field("If-None-Match", &etag)], 412);
+    check(&[field("If-None-Match", "\"x\""), field("If-None-Match", &etag)], 304);
+    check(&[field("If-Match", "\"x\""), field("If-Match", &etag)], 200);
     check(&[field("If-None-Match", &etag), field("Range", "bytes=0-1")], 304);
     check(&[field("If-Match", "\"x\""), field("Range", "bytes=0-1")], 412);
 }
