@@ -165,7 +165,8 @@ impl Request {
     /// Whether the client reached us, or our trusted proxy, over TLS.
     pub fn is_secure(&self) -> bool {
         let trusted = self.scope().trusts(self.peer.addr.ip().to_canonical());
-        trusted && self.field("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+        self.peer.is_secure()
+            || trusted && self.field("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
     }
 
     /// Runs an extractor that needs no content: `request.extract::<Query<Page>>().await?`.

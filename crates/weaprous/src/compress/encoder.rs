@@ -7,6 +7,7 @@ use bytes::Bytes;
 use engine::{Body, BodyError, Fields, Source};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::task::{Context, Poll, ready};
 use zstd::stream::write::Encoder as ZstdEncoder;
@@ -23,6 +24,33 @@ const BROTLI_BUFFER_BYTES: usize = 4096;
 /// Bytes that are compressed before others on the worker have their turn.
 const SLICE_BYTES: usize = 32 * 1024;
 
+/// Streams compressed at a time on a worker. Each encoder takes up to three megabytes, and stays as long as the client
+/// takes to receive the answer; further answers are sent as they are.
+const STREAMS_MAX: usize = 64;
+
+thread_local! {
+    static STREAMS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One of the worker's streams that are compressed. Dropping it makes room for another.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        let taken = STREAMS.get();
+        (taken < STREAMS_MAX).then(|| {
+            STREAMS.set(taken + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        STREAMS.set(STREAMS.get() - 1);
+    }
+}
+
 enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
@@ -34,6 +62,7 @@ pub(super) struct Compressed {
     body: Body,
     /// `None` once its end was written.
     encoder: Option<Encoder>,
+    _place: Place,
     /// Taken from the content and not compressed yet.
     input: Bytes,
     is_flushed: bool,
@@ -51,12 +80,19 @@ pub(super) fn compress(coding: Coding, bytes: &[u8]) -> Option<Bytes> {
 }
 
 impl Compressed {
-    /// Compresses a body; gives it back if the encoder cannot be made.
+    /// Compresses a body; gives it back if there are too many already, or the encoder cannot be made.
     pub(super) fn new(coding: Coding, body: Body) -> Result<Self, Body> {
+        let Some(place) = Place::take() else { return Err(body) };
         match Encoder::new(coding) {
-            Ok(encoder) => {
-                Ok(Self { body, encoder: Some(encoder), input: Bytes::new(), is_flushed: true, worked: 0, pause: None })
-            }
+            Ok(encoder) => Ok(Self {
+                body,
+                encoder: Some(encoder),
+                _place: place,
+                input: Bytes::new(),
+                is_flushed: true,
+                worked: 0,
+                pause: None,
+            }),
             Err(error) => {
                 tracing::warn!(%error, coding = coding.name(), "no encoder; sending content as it is");
                 Err(body)
@@ -165,4 +201,20 @@ impl Encoder {
 
 fn failed(error: io::Error) -> BodyError {
     BodyError::Source(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_has_so_many_encoders_and_no_more() {
+        let begin = || Compressed::new(Coding::Zstd, Body::from("content"));
+        let mut streams: Vec<_> = (0..STREAMS_MAX).map(|_| begin().expect("there is room")).collect();
+        let left_alone = begin().err().expect("too many are compressed already");
+        assert_eq!(left_alone.exact_len(), Some(7), "sent as it is");
+        drop(streams.pop());
+        streams.push(begin().expect("one has ended"));
+        assert!(begin().is_err());
+    }
 }

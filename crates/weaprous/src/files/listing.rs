@@ -101,19 +101,39 @@ fn describe(root: &File, folder: &File, path: &str, name: &std::ffi::CStr) -> Op
     }
 }
 
-/// Answers with the listing as the request wants it: `?sort=name|size|modified`, `&order=asc|desc`, JSON by `Accept`.
-pub(crate) fn respond(mut listing: Listing, path: &str, request: &Request, has_upload: bool) -> Response {
-    let order = Order::of(request.query());
-    order.sort(&mut listing.entries);
-    let response = if request.field("accept").is_some_and(accept::prefers_json) {
-        let json = serde_json::to_vec(&listing).expect("plain values are JSON");
-        Response::bytes(StatusCode::OK, "application/json", json)
-    } else {
-        let page = page(&listing, path, order, has_upload);
-        Response::bytes(StatusCode::OK, "text/html; charset=utf-8", page)
-            .field("content-security-policy", CONTENT_SECURITY_POLICY.as_str())
-    };
-    response.field("vary", "Accept").field("cache-control", "no-cache").field("x-content-type-options", "nosniff")
+/// How a request wants a listing: `?sort=name|size|modified`, `&order=asc|desc`, JSON by `Accept`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View {
+    order: Order,
+    is_json: bool,
+    has_upload: bool,
+}
+
+impl View {
+    pub(crate) fn of(request: &Request, has_upload: bool) -> Self {
+        let is_json = request.field("accept").is_some_and(accept::prefers_json);
+        Self { order: Order::of(request.query()), is_json, has_upload }
+    }
+
+    /// The content of the answer. Thousands of names take long to sort and to write: not the work of a worker.
+    pub(crate) fn write(self, mut listing: Listing, path: &str) -> Vec<u8> {
+        self.order.sort(&mut listing.entries);
+        if self.is_json {
+            serde_json::to_vec(&listing).expect("plain values are JSON")
+        } else {
+            page(&listing, path, self.order, self.has_upload).into_bytes()
+        }
+    }
+
+    pub(crate) fn respond(self, content: Vec<u8>) -> Response {
+        let response = if self.is_json {
+            Response::bytes(StatusCode::OK, "application/json", content)
+        } else {
+            Response::bytes(StatusCode::OK, "text/html; charset=utf-8", content)
+                .field("content-security-policy", CONTENT_SECURITY_POLICY.as_str())
+        };
+        response.field("vary", "Accept").field("cache-control", "no-cache").field("x-content-type-options", "nosniff")
+    }
 }
 
 const STYLE: &str = include_str!("listing.css");

@@ -32,7 +32,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use disk::Entry;
 use engine::{Method, Response, StatusCode};
-use listing::Listing;
+use listing::{Listing, View};
 pub(crate) use listing::rfc3339;
 use parts::Content;
 use resource::{Coding, Found, Resource};
@@ -268,7 +268,11 @@ impl Files {
         match self.find(path).await? {
             Target::File(resource) => Ok(Some(resource.respond(&asked))),
             Target::Folder => Ok(Some(address::to_folder(request))),
-            Target::Listing(listing) => Ok(Some(listing::respond(listing, path, request, self.rules.upload_form))),
+            Target::Listing(listing) => {
+                let (view, path) = (View::of(request, self.rules.upload_form), path.to_owned());
+                let written = blocking(move || Ok(view.write(listing, &path))).await;
+                Ok(Some(view.respond(written.map_err(Problem::internal)?)))
+            }
             Target::Nothing => self.fall_back(path, &asked).await,
         }
     }

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// Bytes that are gathered before they are written: one trip to another thread for many small chunks.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -32,7 +32,8 @@ const WRITE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct UploadedFile {
     head: PartHead,
-    file: NamedTempFile,
+    /// Only its name: a form has many files, and a process few descriptors.
+    path: TempPath,
     len: u64,
 }
 
@@ -54,7 +55,7 @@ impl UploadedFile {
 
     /// Where it lies now.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// Opens it for reading, from its beginning.
@@ -62,7 +63,7 @@ impl UploadedFile {
     /// # Errors
     /// The system's.
     pub fn open(&self) -> io::Result<File> {
-        self.file.reopen()
+        File::open(&self.path)
     }
 
     /// Keeps it at this path, which must be on the same file system (see
@@ -72,7 +73,7 @@ impl UploadedFile {
     /// # Errors
     /// The system's; the upload is deleted then.
     pub fn keep_at(self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+        self.path.persist_noclobber(path).map_err(|error| error.error)
     }
 }
 
@@ -104,7 +105,7 @@ impl Writer {
     pub(super) async fn finish(mut self, head: PartHead) -> Result<UploadedFile, MultipartError> {
         self.flush().await?;
         let file = self.file.ok_or_else(gone)?;
-        Ok(UploadedFile { head, file, len: self.len })
+        Ok(UploadedFile { head, path: file.into_temp_path(), len: self.len })
     }
 
     async fn flush(&mut self) -> Result<(), MultipartError> {

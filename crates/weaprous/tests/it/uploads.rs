@@ -52,6 +52,23 @@ fn texts_and_files_arrive_whole() {
     assert!(is_empty(&folder), "files are deleted when they are dropped");
 }
 
+/// A small request can hold many files: none of them may hold a descriptor.
+#[cfg(target_os = "linux")]
+#[test]
+fn received_files_are_not_kept_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let known = folder.path().to_owned();
+    let app = App::new().route("/", [POST], async move |form: Multipart| {
+        let files = form.store_in(&known).collect().await?.into_files();
+        let links = fs::read_dir("/proc/self/fd").map_err(MultipartError::Disk)?;
+        let open = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok());
+        let held = open.filter(|path| path.starts_with(&known)).count();
+        Ok::<_, MultipartError>(format!("{} files, {held} open", files.len()))
+    });
+    let parts: Vec<FormPart> = (0..100).map(|n| FormPart::file("f", &n.to_string(), "text/plain", "x")).collect();
+    assert_eq!(Client::new(app).post("/").multipart(parts).send().text(), "100 files, 0 open");
+}
+
 #[test]
 fn too_much_is_refused_and_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
