@@ -104,6 +104,9 @@ pub struct Response {
     pub(crate) on_upgrade: Option<OnUpgrade>,
 }
 
+/// Why a field that a program sets is taken without asking.
+const VALID: &str = "a field of the program itself is valid";
+
 impl Response {
     /// A response without fields and content.
     pub fn new(status: StatusCode) -> Self {
@@ -112,12 +115,14 @@ impl Response {
 
     /// A response of `text/plain; charset=utf-8`.
     pub fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        Self::new(status).field("content-type", "text/plain; charset=utf-8").with_body(Bytes::from(text.into()))
+        Self::bytes(status, "text/plain; charset=utf-8", text.into())
     }
 
     /// A response with this content and media type.
     pub fn bytes(status: StatusCode, content_type: &str, bytes: impl Into<Bytes>) -> Self {
-        Self::new(status).field("content-type", content_type).with_body(bytes.into())
+        let mut fields = Fields::new();
+        fields.append_content_type(content_type).expect(VALID);
+        Self { status, fields, body: Body::from(bytes.into()), on_upgrade: None }
     }
 
     /// A 101 with these fields (`Upgrade` among them), after which `talk` gets the raw stream.
@@ -139,7 +144,7 @@ impl Response {
     /// If the name is no token or the value holds a control byte: use [`Fields::append`] for what
     /// comes from outside.
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.fields.append(name, value).expect("a field of the program itself is valid");
+        self.fields.append(name, value).expect(VALID);
         self
     }
 

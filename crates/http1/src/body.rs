@@ -7,7 +7,7 @@
 
 use crate::chunked::{self, Overhead};
 use crate::lines::{LineFault, LineScan};
-use crate::received::{FieldSpan, ReceivedFields};
+use crate::received::FieldSpan;
 use crate::section::{NameRule, Section, SectionLimits};
 use crate::trailers::{self, Verdict};
 use crate::{ErrorKind, Framing, Limits, Step};
@@ -137,14 +137,12 @@ impl Body {
         if !section.read(input, section_limits, rule, refuse_forbidden)? {
             return Ok(None);
         }
-        let mut spans = std::mem::take(&mut section.spans);
-        let bytes = input.split_to(section.lines.start());
-        spans.retain(|span| trailers::judge(span.name(&bytes)) == Verdict::Keep);
+        let Section { lines, mut fields } = std::mem::take(&mut **section);
+        let bytes = input.split_to(lines.start());
+        fields.spans_mut().retain(|span| trailers::judge(span.name(&bytes)) == Verdict::Keep);
+        fields.set_bytes(&bytes);
         self.state = State::Done;
-        if spans.is_empty() {
-            return Ok(Some(Step::End));
-        }
-        Ok(Some(Step::Trailers(Box::new(ReceivedFields::new(bytes.freeze(), spans)))))
+        Ok(Some(if fields.is_empty() { Step::End } else { Step::Trailers(Box::new(fields)) }))
     }
 
     fn spend(&mut self, bytes: u64) -> Result<(), ErrorKind> {

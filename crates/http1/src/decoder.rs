@@ -10,7 +10,7 @@
 use crate::body::Body;
 use crate::framing::Facts;
 use crate::lines::{LineFault, LineScan};
-use crate::received::{FieldSpan, ReceivedFields};
+use crate::received::FieldSpan;
 use crate::scan;
 use crate::section::{NameRule, Section, SectionLimits};
 use crate::start_line::{self, RequestLine, StatusLine};
@@ -139,17 +139,17 @@ impl RequestDecoder {
         input: &mut BytesMut,
         head: &mut Option<RequestHead>,
     ) -> Result<Option<Step>, ParseError> {
+        if matches!(self.state, State::Head) {
+            return match self.poll_head(input, head) {
+                Ok(true) => Ok(Some(Step::Head)),
+                Ok(false) => Ok(None),
+                Err(kind) => Err(self.fail(kind)),
+            };
+        }
         let step = match &mut self.state {
-            State::Head => {
-                return match self.poll_head(input, head) {
-                    Ok(true) => Ok(Some(Step::Head)),
-                    Ok(false) => Ok(None),
-                    Err(kind) => Err(self.fail(kind)),
-                };
-            }
             State::NoBody => Ok(Some(Step::End)),
             State::Body(body) => body.poll(input, &self.limits, NameRule::Strict),
-            State::Closed | State::Switched => return Ok(None),
+            State::Head | State::Closed | State::Switched => return Ok(None),
             State::Failed(error) => return Err(*error),
         };
         if let Ok(Some(Step::End)) = step {
@@ -199,13 +199,10 @@ impl RequestDecoder {
 
     /// Takes a head into `slot`; false when it is not complete.
     fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
-        if self.partial.is_none() {
-            if !self.skip_leading_lines(input)? {
-                return Ok(false);
-            }
-            if let Some((length, facts)) = scan::request_head(input, &self.limits, slot) {
-                return self.take_head(input, length, &facts, slot);
-            }
+        if self.partial.is_none()
+            && let Some((length, facts)) = scan::request_head(input, &self.limits, slot)
+        {
+            return self.take_head(input, length, &facts, slot);
         }
         self.poll_partial(input, slot)
     }
@@ -213,6 +210,9 @@ impl RequestDecoder {
     /// Reads a head that is not of the common shape, or not yet complete.
     #[cold]
     fn poll_partial(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
+        if self.partial.is_none() && !self.skip_leading_lines(input)? {
+            return Ok(false);
+        }
         let mut partial = self.partial.take().unwrap_or_default();
         if partial.line.is_none() {
             partial.line = request_line(&mut partial.section.lines, input, &self.limits)?;
@@ -223,11 +223,12 @@ impl RequestDecoder {
             return Ok(false);
         }
         let PartialHead { line: Some(line), section, facts } = *partial else { return Ok(false) };
-        *slot.insert(RequestHead::begin(line)).fields_mut().spans_mut() = section.spans;
+        *slot = Some(RequestHead::begin(line, section.fields));
         self.take_head(input, section.lines.start(), &facts, slot)
     }
 
     /// Judges the head in `slot` and gives it its bytes from the front of `input`.
+    #[inline]
     fn take_head(
         &mut self,
         input: &mut BytesMut,
@@ -240,7 +241,8 @@ impl RequestDecoder {
         self.leading_lines = 0;
         self.keep_alive = verdict.keep_alive;
         self.state = State::of_body(verdict.framing, &self.limits)?;
-        head.fields_mut().set_bytes(input.split_to(length).freeze());
+        head.fields_mut().set_bytes(&input[..length]);
+        input.advance(length);
         Ok(true)
     }
 
@@ -368,9 +370,11 @@ impl ResponseDecoder {
             self.partial = Some(Box::new(head));
             return Ok(None);
         }
-        let PartialHead { line: Some(line), section, facts } = head else { return Ok(None) };
-        let bytes = input.split_to(section.lines.start()).freeze();
-        let head = slot.insert(ResponseHead::new(line, &facts, ReceivedFields::new(bytes, section.spans), answers)?);
+        let PartialHead { line: Some(line), mut section, facts } = head else { return Ok(None) };
+        let length = section.lines.start();
+        section.fields.set_bytes(&input[..length]);
+        input.advance(length);
+        let head = slot.insert(ResponseHead::new(line, &facts, section.fields, answers)?);
         self.after_head(head, answers)?;
         Ok(Some(Step::Head))
     }

@@ -77,15 +77,26 @@ pub enum EncodeError {
 /// Appends a response head to `out`. For 1xx other than 101 the returned body is empty and the final
 /// response is still to come.
 pub fn write_response_head(out: &mut impl BufMut, spec: &ResponseSpec<'_>) -> Written {
+    let date = spec.date.filter(|_| !spec.fields.has(Special::Date));
+    if let (StatusCode::OK, Some(Ok(date))) = (spec.status, date.map(<&[u8; DATE_BYTES]>::try_from)) {
+        write_usual_start(out, date);
+        return write_rest(out, spec);
+    }
     write_status_line(out, spec.status);
     if spec.status.is_interim() && spec.status != StatusCode::SWITCHING_PROTOCOLS {
         write_fields(out, spec.fields);
         out.put_slice(b"\r\n");
         return Written { body: BodyEncoder::discarding(), keep_alive: true };
     }
-    if let (Some(date), false) = (spec.date, spec.fields.has(Special::Date)) {
-        write_date(out, date);
+    for part in date.iter().flat_map(|date| [&b"Date: "[..], date, b"\r\n"]) {
+        out.put_slice(part);
     }
+    write_rest(out, spec)
+}
+
+/// Writes what stands behind the date: the fields, and the end.
+#[inline]
+fn write_rest(out: &mut impl BufMut, spec: &ResponseSpec<'_>) -> Written {
     write_fields(out, spec.fields);
     let framing = response_framing(spec);
     let keep_alive = spec.keep_alive && framing != Framing::UntilClose && !lists_close(spec.fields);
@@ -176,16 +187,13 @@ fn write_end(out: &mut impl BufMut, framing: Framing, fields: &Fields, keep_aliv
 /// An IMF-fixdate has this many bytes (RFC 9110 §5.6.7).
 const DATE_BYTES: usize = 29;
 
-fn write_date(out: &mut impl BufMut, date: &[u8]) {
-    const NAME: &[u8; 6] = b"Date: ";
-    let Ok(date) = <&[u8; DATE_BYTES]>::try_from(date) else {
-        out.put_slice(NAME);
-        out.put_slice(date);
-        return out.put_slice(b"\r\n");
-    };
-    let mut line = *b"Date: .............................\r\n"; // put together here and copied once
-    line[NAME.len()..NAME.len() + DATE_BYTES].copy_from_slice(date);
-    out.put_slice(&line);
+/// Writes how nearly every answer begins: the line of 200 and the date, put together here and copied once.
+#[inline]
+fn write_usual_start(out: &mut impl BufMut, date: &[u8; DATE_BYTES]) {
+    const BEFORE: &[u8; 23] = b"HTTP/1.1 200 OK\r\nDate: ";
+    let mut start = *b"HTTP/1.1 200 OK\r\nDate: .............................\r\n";
+    start[BEFORE.len()..BEFORE.len() + DATE_BYTES].copy_from_slice(date);
+    out.put_slice(&start);
 }
 
 fn write_status_line(out: &mut impl BufMut, status: StatusCode) {

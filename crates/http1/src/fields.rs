@@ -2,20 +2,57 @@
 
 use crate::ReceivedFields;
 use crate::ascii::{is_field_value, is_token, trim};
-use smallvec::SmallVec;
+use crate::recycled::{Recycle, Recycled, Spares};
+use std::cell::RefCell;
 use std::fmt;
+use std::thread::LocalKey;
 
 /// Ordered outgoing fields. A name or value that could break the message never gets in.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Fields {
-    /// Complete lines: `name: value` CRLF.
-    wire: Vec<u8>,
-    lines: SmallVec<[Line; LINES_INLINE]>,
+    text: Recycled<Text>,
     special: u8,
 }
 
-/// Lines kept without allocating; a typical response has 4 to 8.
-const LINES_INLINE: usize = 8;
+/// The fields as they are written, and where each stands.
+#[derive(Clone, Default)]
+struct Text {
+    /// Complete lines: `name: value` CRLF.
+    wire: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+/// How the commonest field begins.
+const CONTENT_TYPE: &[u8; 14] = b"content-type: ";
+
+/// Fields longer than this, or more of them, are not kept for the next message; a typical response has 4 to 8.
+const SPARE_BYTES_MAX: usize = 4 * 1024;
+const SPARE_LINES_MAX: usize = 64;
+
+impl Text {
+    /// Writes the value behind the name that begins at `start`. Offsets fit: see [`Fields::BYTES_MAX`].
+    #[inline]
+    fn end_line(&mut self, start: usize, name_len: usize, value: &[u8]) {
+        self.wire.extend_from_slice(value);
+        let (name_end, end) = (start + name_len, self.wire.len());
+        self.lines.push(Line { start: start as u32, name_end: name_end as u32, end: end as u32 });
+        self.wire.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Recycle for Text {
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local!(static SPARES: Spares<Text> = const { RefCell::new(Vec::new()) });
+        &SPARES
+    }
+
+    #[inline]
+    fn clear(&mut self) -> bool {
+        self.wire.clear();
+        self.lines.clear();
+        self.wire.capacity() <= SPARE_BYTES_MAX && self.lines.capacity() <= SPARE_LINES_MAX
+    }
+}
 
 /// Where one line stands in `wire`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +116,8 @@ impl Fields {
     pub const BYTES_MAX: usize = 1024 * 1024;
 
     /// No fields, nothing allocated.
-    pub fn new() -> Self {
-        Self { wire: Vec::new(), lines: SmallVec::new(), special: Special::NONE }
+    pub const fn new() -> Self {
+        Self { text: Recycled::EMPTY, special: Special::NONE }
     }
 
     /// Adds a field line after the others, keeping any of the same name. The value is written
@@ -92,6 +129,25 @@ impl Fields {
         let (name, value) = (name.as_bytes(), trim(value.as_ref()));
         self.check(name, value)?;
         self.push(name, value);
+        Ok(())
+    }
+
+    /// Adds a `Content-Type`: what [`Fields::append`] does for the field that nearly every message has.
+    ///
+    /// # Errors
+    /// As [`Fields::append`].
+    pub fn append_content_type(&mut self, value: &str) -> Result<(), InvalidField> {
+        let value = trim(value.as_bytes());
+        if !is_field_value(value) {
+            return Err(InvalidField::Value);
+        }
+        if self.wire().len() + CONTENT_TYPE.len() + value.len() + 2 > Self::BYTES_MAX {
+            return Err(InvalidField::TooLong);
+        }
+        let text = self.text.get_mut();
+        let start = text.wire.len();
+        text.wire.extend_from_slice(CONTENT_TYPE);
+        text.end_line(start, CONTENT_TYPE.len() - 2, value);
         Ok(())
     }
 
@@ -114,7 +170,6 @@ impl Fields {
         }
         let kept: Self = {
             let mut kept = Self::new();
-            kept.wire.reserve(self.wire.len());
             for (line_name, value) in self.lines_raw() {
                 if !line_name.eq_ignore_ascii_case(name.as_bytes()) {
                     kept.push(line_name, value);
@@ -161,7 +216,7 @@ impl Fields {
     /// # Errors
     /// Together they are longer than [`Fields::BYTES_MAX`]: nothing was added.
     pub fn extend(&mut self, other: &Self) -> Result<(), InvalidField> {
-        if self.wire.len() + other.wire.len() > Self::BYTES_MAX {
+        if self.wire().len() + other.wire().len() > Self::BYTES_MAX {
             return Err(InvalidField::TooLong);
         }
         for (name, value) in other.lines_raw() {
@@ -187,18 +242,17 @@ impl Fields {
 
     /// How many field lines there are.
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.lines().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.lines().is_empty()
     }
 
-    /// Removes all, keeping the buffer.
+    /// Removes all.
     pub fn clear(&mut self) {
-        self.wire.clear();
-        self.lines.clear();
+        self.text = Recycled::EMPTY;
         self.special = Special::NONE;
     }
 
@@ -208,17 +262,23 @@ impl Fields {
     }
 
     /// All lines in wire form.
+    #[inline]
     pub(crate) fn wire(&self) -> &[u8] {
-        &self.wire
+        self.text.get().map_or(&[], |text| &text.wire)
+    }
+
+    #[inline]
+    fn lines(&self) -> &[Line] {
+        self.text.get().map_or(&[], |text| &text.lines)
     }
 
     /// Lines in wire form without those of any of these kinds.
     pub(crate) fn wire_without(&self, unwanted: &[Special]) -> impl Iterator<Item = &[u8]> {
         let unwanted = unwanted.iter().fold(0, |bits, &special| bits | special as u8);
-        self.lines
+        self.lines()
             .iter()
             .filter(move |line| Special::of(self.name(line)) & unwanted == 0)
-            .map(|line| &self.wire[line.start as usize..line.end as usize + 2])
+            .map(|line| &self.wire()[line.start as usize..line.end as usize + 2])
     }
 
     fn check(&self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
@@ -228,39 +288,44 @@ impl Fields {
         if !is_field_value(value) {
             return Err(InvalidField::Value);
         }
-        if self.wire.len() + name.len() + value.len() + 4 > Self::BYTES_MAX {
+        if self.wire().len() + name.len() + value.len() + 4 > Self::BYTES_MAX {
             return Err(InvalidField::TooLong);
         }
         Ok(())
     }
 
-    /// Adds a checked line. Offsets fit: see [`Fields::BYTES_MAX`].
+    /// Adds a checked line.
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.wire.len();
-        self.wire.reserve(name.len() + value.len() + 4);
-        self.wire.extend_from_slice(name);
-        self.wire.extend_from_slice(b": ");
-        self.wire.extend_from_slice(value);
-        self.lines.push(Line {
-            start: start as u32,
-            name_end: (start + name.len()) as u32,
-            end: self.wire.len() as u32,
-        });
-        self.wire.extend_from_slice(b"\r\n");
+        let text = self.text.get_mut();
+        let start = text.wire.len();
+        text.wire.reserve(name.len() + value.len() + 4);
+        text.wire.extend_from_slice(name);
+        text.wire.extend_from_slice(b": ");
+        text.end_line(start, name.len(), value);
         self.special |= Special::of(name);
     }
 
     fn name(&self, line: &Line) -> &[u8] {
-        &self.wire[line.start as usize..line.name_end as usize]
+        &self.wire()[line.start as usize..line.name_end as usize]
     }
 
     fn lines_raw(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.lines.iter().map(|line| {
-            let value = &self.wire[line.name_end as usize + 2..line.end as usize];
+        let wire = self.wire();
+        self.lines().iter().map(move |line| {
+            let value = &wire[line.name_end as usize + 2..line.end as usize];
             (self.name(line), value)
         })
     }
 }
+
+impl PartialEq for Fields {
+    /// The same lines in the same order.
+    fn eq(&self, other: &Self) -> bool {
+        self.wire() == other.wire()
+    }
+}
+
+impl Eq for Fields {}
 
 impl fmt::Debug for Fields {
     /// Names only: values may be secrets.
@@ -297,6 +362,16 @@ mod tests {
         fields.append("B", "").unwrap();
         assert_eq!(fields.wire(), b"A: x y\r\nB: \r\n");
         assert_eq!(fields.get("b"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_content_type_is_a_field_like_others() {
+        let (mut quick, mut plain) = (Fields::new(), Fields::new());
+        for value in ["text/plain", " a/b; c=d\t", "", "a\rb", "\0"] {
+            assert_eq!(quick.append_content_type(value), plain.append("content-type", value), "{value:?}");
+        }
+        assert_eq!(quick, plain);
+        assert_eq!(quick.get("Content-Type"), Some(&b"text/plain"[..]));
     }
 
     #[test]

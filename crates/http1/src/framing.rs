@@ -50,6 +50,8 @@ enum Sign {
     UpgradeOption = 16,
     /// An `Upgrade` field.
     Upgrade = 32,
+    /// A `TE` field.
+    Te = 64,
 }
 
 /// What `Expect` asks for.
@@ -67,6 +69,7 @@ impl Facts {
     pub(crate) fn note_request(&mut self, input: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
         let name = span.name(input);
         match name.len() {
+            2 if is(name, b"te") => self.see(Sign::Te),
             4 if is(name, b"host") => {
                 let good = scan::is_host(input, span) || target::host_name_end(span.value(input)).is_some();
                 if self.host.is_some() || !good {
@@ -145,6 +148,11 @@ impl Facts {
     /// Whether the sender offers to switch protocols (RFC 9110 §7.8).
     pub(crate) fn upgrade(&self, version: Version) -> bool {
         self.has(Sign::Upgrade) && self.has(Sign::UpgradeOption) && version == Version::Http11
+    }
+
+    /// Whether there is anything about the transfer codings that the sender takes.
+    pub(crate) fn has_te(&self) -> bool {
+        self.has(Sign::Te)
     }
 
     /// Whether a `100 Continue` is waited for; HTTP/1.0 knows no expectations.

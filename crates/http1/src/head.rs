@@ -6,7 +6,7 @@ use crate::target;
 use crate::{ErrorKind, Framing, Method, ReceivedFields, StatusCode, TargetForm, Version, tokens};
 use std::ops::Range;
 
-/// The head of a received request. Cloning shares the bytes.
+/// The head of a received request.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
     fields: ReceivedFields,
@@ -14,7 +14,7 @@ pub struct RequestHead {
     verdict: Verdict,
 }
 
-/// The head of a received response. Cloning shares the bytes.
+/// The head of a received response.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
     fields: ReceivedFields,
@@ -35,18 +35,26 @@ pub(crate) struct Verdict {
     pub(crate) keep_alive: bool,
     expects_continue: bool,
     upgrade: bool,
+    has_te: bool,
 }
 
 impl Verdict {
     /// Of a head whose fields have not been read.
-    const NONE: Self =
-        Self { host: 0..0, framing: Framing::None, keep_alive: false, expects_continue: false, upgrade: false };
+    const NONE: Self = Self {
+        host: 0..0,
+        framing: Framing::None,
+        keep_alive: false,
+        expects_continue: false,
+        upgrade: false,
+        has_te: false,
+    };
 }
 
 impl RequestHead {
-    /// A head of which the first line has been read.
-    pub(crate) fn begin(line: RequestLine) -> Self {
-        Self { fields: ReceivedFields::default(), line, verdict: Verdict::NONE }
+    /// A head of which the first line has been read, and perhaps some fields.
+    #[inline]
+    pub(crate) fn begin(line: RequestLine, fields: ReceivedFields) -> Self {
+        Self { fields, line, verdict: Verdict::NONE }
     }
 
     pub(crate) fn fields_mut(&mut self) -> &mut ReceivedFields {
@@ -68,6 +76,7 @@ impl RequestHead {
         verdict.keep_alive = facts.keep_alive(version);
         verdict.expects_continue = facts.expects_continue(version)? && !verdict.framing.is_empty();
         verdict.upgrade = facts.upgrade(version);
+        verdict.has_te = facts.has_te();
         Ok(verdict)
     }
 
@@ -162,6 +171,11 @@ impl RequestHead {
     /// False without a body and for HTTP/1.0.
     pub fn expects_continue(&self) -> bool {
         self.verdict.expects_continue
+    }
+
+    /// Whether the client takes fields behind a body in chunks (RFC 9110 §10.1.4).
+    pub fn accepts_trailers(&self) -> bool {
+        self.verdict.has_te && self.fields.tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers"))
     }
 
     /// The options listed in `Connection`, among them names of fields not to forward.

@@ -34,6 +34,7 @@ mod lines;
 mod method;
 mod outgoing;
 mod received;
+mod recycled;
 mod scan;
 mod section;
 mod start_line;

@@ -70,6 +70,21 @@ impl BodyEncoder {
         Ok(())
     }
 
+    /// Appends `data` as all of the body, and its end.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] or [`EncodeError::TooShort`]: the connection must be closed.
+    #[inline]
+    pub fn whole(&mut self, out: &mut impl BufMut, data: &[u8]) -> Result<(), EncodeError> {
+        if self.state == State::Length(data.len() as u64) {
+            out.put_slice(data);
+            self.state = State::Finished { until_close: false };
+            return Ok(());
+        }
+        self.data(out, data)?;
+        if self.discards() { Ok(()) } else { self.finish(out, None) }
+    }
+
     /// Appends what stands before `len` bytes of data that the caller sends by itself (`writev`,
     /// `sendfile`). [`BodyEncoder::after_data`] follows them. A `len` of 0 writes nothing, and then
     /// neither data nor `after_data` may follow; nor may they when the body is discarded.

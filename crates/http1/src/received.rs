@@ -1,56 +1,41 @@
 //! Fields as they came: one buffer and offsets into it, order and duplicates kept.
 
-use bytes::Bytes;
-use smallvec::SmallVec;
+use crate::recycled::{Recycle, Recycled, Spares};
+use std::cell::RefCell;
+use std::thread::LocalKey;
 
-/// The fields of a received head or trailer section. Cloning shares the bytes.
+/// The fields of a received head or trailer section.
 #[derive(Debug, Clone, Default)]
 pub struct ReceivedFields {
-    bytes: Bytes,
-    spans: Spans,
+    section: Recycled<Section>,
 }
 
 /// The fields after the last chunk of a body. They are never merged into the head's, and those that
 /// would change framing, routing or authentication never appear here (RFC 9110 §6.5.1).
 pub type Trailers = ReceivedFields;
 
-/// Fields kept without allocating: what programs send. More would make every move of a head dearer than the one
-/// allocation that a browser's 10 to 16 fields cost.
-const SPANS_INLINE: usize = 4;
-
-/// Room made when the inline one is used up.
-const SPANS_SPILLED: usize = 16;
-
-/// Where the fields of a section stand.
+/// The bytes of a section, and where its fields stand in them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Spans(SmallVec<[FieldSpan; SPANS_INLINE]>);
-
-impl Spans {
-    #[inline]
-    pub(crate) fn push(&mut self, span: FieldSpan) {
-        if self.0.len() == SPANS_INLINE && !self.0.spilled() {
-            self.spill();
-        }
-        self.0.push(span);
-    }
-
-    #[cold]
-    fn spill(&mut self) {
-        let mut spilled = Vec::with_capacity(SPANS_SPILLED);
-        spilled.extend_from_slice(&self.0);
-        self.0 = SmallVec::from_vec(spilled);
-    }
-
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(FieldSpan) -> bool) {
-        self.0.retain(|span| keep(*span));
-    }
+struct Section {
+    bytes: Vec<u8>,
+    spans: Vec<FieldSpan>,
 }
 
-impl std::ops::Deref for Spans {
-    type Target = [FieldSpan];
+/// A section longer than this, or with more fields, is not kept for the next message: browsers send about 1 KiB.
+const SPARE_BYTES_MAX: usize = 4 * 1024;
+const SPARE_SPANS_MAX: usize = 128;
 
-    fn deref(&self) -> &[FieldSpan] {
-        &self.0
+impl Recycle for Section {
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local!(static SPARES: Spares<Section> = const { RefCell::new(Vec::new()) });
+        &SPARES
+    }
+
+    #[inline]
+    fn clear(&mut self) -> bool {
+        self.bytes.clear();
+        self.spans.clear();
+        self.bytes.capacity() <= SPARE_BYTES_MAX && self.spans.capacity() <= SPARE_SPANS_MAX
     }
 }
 
@@ -88,38 +73,48 @@ impl FieldSpan {
 }
 
 impl ReceivedFields {
-    pub(crate) fn new(bytes: Bytes, spans: Spans) -> Self {
-        Self { bytes, spans }
+    /// Where to put the fields as they are found.
+    #[inline]
+    pub(crate) fn spans_mut(&mut self) -> &mut Vec<FieldSpan> {
+        &mut self.section.get_mut().spans
     }
 
-    pub(crate) fn spans_mut(&mut self) -> &mut Spans {
-        &mut self.spans
-    }
-
-    pub(crate) fn set_bytes(&mut self, bytes: Bytes) {
-        self.bytes = bytes;
+    /// Keeps a copy of the whole section, to which the fields' places refer: short as it is, it costs less than to
+    /// share a buffer, and leaves the buffer to its owner.
+    #[inline]
+    pub(crate) fn set_bytes(&mut self, bytes: &[u8]) {
+        let own = &mut self.section.get_mut().bytes;
+        own.clear();
+        own.extend_from_slice(bytes);
     }
 
     /// The whole section these fields came in, start line included.
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.section.get().map_or(&[], |section| &section.bytes)
+    }
+
+    #[inline]
+    fn spans(&self) -> &[FieldSpan] {
+        self.section.get().map_or(&[], |section| &section.spans)
     }
 
     /// How many field lines there are.
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.spans().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.spans().is_empty()
     }
 
     /// Every field line in order: the name as on the wire, the value without surrounding whitespace.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
-        self.spans.iter().map(|span| {
-            let name = std::str::from_utf8(span.name(&self.bytes));
-            (name.expect("names are tokens"), span.value(&self.bytes))
+        let bytes = self.bytes();
+        self.spans().iter().map(move |span| {
+            let name = std::str::from_utf8(span.name(bytes));
+            (name.expect("names are tokens"), span.value(bytes))
         })
     }
 
@@ -135,10 +130,11 @@ impl ReceivedFields {
 
     /// The values of all fields of this name, in order.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.spans
+        let bytes = self.bytes();
+        self.spans()
             .iter()
-            .filter(move |span| span.name(&self.bytes).eq_ignore_ascii_case(name.as_bytes()))
-            .map(|span| span.value(&self.bytes))
+            .filter(move |span| span.name(bytes).eq_ignore_ascii_case(name.as_bytes()))
+            .map(move |span| span.value(bytes))
     }
 
     /// Whether there is a field of this name.

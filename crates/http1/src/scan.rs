@@ -5,11 +5,12 @@
 
 #![allow(clippy::needless_bitwise_bool, reason = "an early exit would keep a block from becoming vector instructions")]
 
+use crate::ascii::control_bytes;
 use crate::framing::Facts;
 use crate::received::FieldSpan;
-use crate::start_line::{RequestLine, request_line_end_max};
+use crate::start_line::{METHOD_BYTES_MAX, RequestLine};
 use crate::target::Target;
-use crate::{Limits, Method, RequestHead, Version};
+use crate::{Limits, Method, ReceivedFields, RequestHead, Version};
 
 /// Bytes looked at in one step: what the smallest vector registers hold.
 const BLOCK: usize = 16;
@@ -18,8 +19,8 @@ const BLOCK: usize = 16;
 #[inline]
 pub(crate) fn request_head(input: &[u8], limits: &Limits, slot: &mut Option<RequestHead>) -> Option<(usize, Facts)> {
     let window = &input[..input.len().min(limits.head_bytes())];
-    let (line, mut at) = request_line(window, request_line_end_max(limits), limits)?;
-    let head = slot.insert(RequestHead::begin(line));
+    let (line, mut at) = request_line(window, limits)?;
+    let head = slot.insert(RequestHead::begin(line, ReceivedFields::default()));
     let spans = head.fields_mut().spans_mut();
     let mut facts = Facts::default();
     while window.get(at..at + 2)? != b"\r\n" {
@@ -35,13 +36,14 @@ pub(crate) fn request_head(input: &[u8], limits: &Limits, slot: &mut Option<Requ
 }
 
 /// A request line with an origin-form target and the usual version, and where the next line starts.
+///
+/// Its length needs no limit of its own: a method is one of those we know, and the target has its limit.
 #[inline]
-fn request_line(input: &[u8], end_max: usize, limits: &Limits) -> Option<(RequestLine, usize)> {
-    let window = &input[..input.len().min(end_max)];
+fn request_line(window: &[u8], limits: &Limits) -> Option<(RequestLine, usize)> {
     let (method, start) = if window.starts_with(b"GET ") {
         (Method::Get, 4)
     } else {
-        let end = find(window, 0, |byte| byte == b' ');
+        let end = window.iter().take(METHOD_BYTES_MAX).position(|&byte| byte == b' ')?;
         (Method::from_bytes(&window[..end])?, end + 1)
     };
     let [b'/', second, ..] = window.get(start..)? else { return None };
@@ -95,13 +97,27 @@ pub(crate) fn is_host(input: &[u8], value: FieldSpan) -> bool {
     if name_end == start || name_end >= end {
         return name_end == end && start < end;
     }
-    let port = &window[name_end + 1..end];
-    let is_short = !port.is_empty() && port.len() <= PORT_DIGITS_SAFE;
-    window[name_end] == b':' && is_short && port.iter().all(u8::is_ascii_digit)
+    window[name_end] == b':' && is_port(&window[name_end + 1..end])
 }
 
-/// A number with at most so many digits is a port, whatever the digits.
-const PORT_DIGITS_SAFE: usize = 4;
+/// Whether these are the digits of a port, written without more zeros in front than make up five digits.
+#[inline]
+fn is_port(digits: &[u8]) -> bool {
+    if digits.is_empty() || digits.len() > PORT_DIGITS {
+        return false;
+    }
+    let mut number = 0;
+    for digit in digits.iter().map(|byte| u32::from(byte.wrapping_sub(b'0'))) {
+        if digit > 9 {
+            return false;
+        }
+        number = 10 * number + digit;
+    }
+    number <= u32::from(u16::MAX)
+}
+
+/// How many digits the largest port has.
+const PORT_DIGITS: usize = 5;
 
 const fn is_letter(byte: u8) -> bool {
     (byte | 0x20).wrapping_sub(b'a') < 26
@@ -115,14 +131,9 @@ const fn is_visible(byte: u8) -> bool {
 /// one after a byte of 0xff: the caller looks at what it finds.
 #[inline]
 fn find_control(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = u64::MAX / 0xff;
     let mut at = from;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*word);
-        // The highest bit of each byte: set by the first where the byte is below 0x20, by the second where it is 0x7f.
-        let below = word.wrapping_sub(ONES * 0x20);
-        let delete = word.wrapping_add(ONES);
-        let found = (below | delete) & !word & (ONES * 0x80);
+        let found = control_bytes(u64::from_le_bytes(*word));
         if found != 0 {
             return at + (found.trailing_zeros() / u8::BITS) as usize;
         }

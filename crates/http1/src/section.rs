@@ -1,16 +1,17 @@
 //! Reads field lines until the empty line that ends a head or a trailer section (RFC 9112 §5).
 
 use crate::ErrorKind;
+use crate::ReceivedFields;
 use crate::ascii::{is_field_value, is_tchar, trim};
 use crate::lines::{LineFault, LineScan};
-use crate::received::{FieldSpan, Spans};
+use crate::received::FieldSpan;
 use std::ops::Range;
 
 /// Field lines read so far. All offsets count from the front of the input.
 #[derive(Debug, Default)]
 pub(crate) struct Section {
     pub(crate) lines: LineScan,
-    pub(crate) spans: Spans,
+    pub(crate) fields: ReceivedFields,
 }
 
 /// How strictly a field name is read (RFC 9112 §5.1).
@@ -42,12 +43,12 @@ impl Section {
             if line.is_empty() {
                 return Ok(true);
             }
-            if self.spans.len() == limits.fields_max {
+            if self.fields.len() == limits.fields_max {
                 return Err(ErrorKind::TooManyFields);
             }
             let span = field_line(input, line, rule)?;
             note(input, span)?;
-            self.spans.push(span);
+            self.fields.spans_mut().push(span);
         }
         Ok(false)
     }

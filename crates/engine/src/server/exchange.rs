@@ -43,7 +43,7 @@ impl Asked {
             method: head.method(),
             version: head.version(),
             keep_alive: head.keep_alive(),
-            wants_trailers: head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")),
+            wants_trailers: head.accepts_trailers(),
         }
     }
 }
@@ -187,13 +187,15 @@ pub(super) const UNANSWERED: &str = "this request could not be answered";
 /// Methods no service gets to see: this is no tunnel, and an echo of a request would show a script
 /// the fields the browser hides from it (RFC 9110 §9.3.6, §9.3.8).
 pub(super) fn refused_method(method: Method) -> Option<Response> {
-    match method {
-        Method::Connect => Some(refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel")),
-        Method::Trace => {
-            Some(refusal(StatusCode::METHOD_NOT_ALLOWED, "requests are not echoed").field("allow", ALLOWED_METHODS))
-        }
-        _ => None,
-    }
+    is_refused(method).then(|| match method {
+        Method::Connect => refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel"),
+        _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "requests are not echoed").field("allow", ALLOWED_METHODS),
+    })
+}
+
+#[inline]
+pub(super) fn is_refused(method: Method) -> bool {
+    matches!(method, Method::Connect | Method::Trace)
 }
 
 enum Called {
@@ -288,6 +290,7 @@ async fn send_rest(
 }
 
 /// How the answer's body ends. For `HEAD` and 304, how it would have ended, where that is known.
+#[inline]
 pub(super) fn framing_of(response: &Response, asked: Asked) -> Framing {
     let declared = || std::str::from_utf8(response.fields.get("content-length")?).ok()?.parse().ok();
     match response.body.exact_len() {

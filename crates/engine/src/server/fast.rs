@@ -5,8 +5,8 @@
 
 use super::conn::Conn;
 use super::exchange::{
-    ANSWERS_PER_TURN_MAX, Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of,
-    refused_method, resume, write_head_to,
+    ANSWERS_PER_TURN_MAX, Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, is_refused,
+    resume, write_head_to,
 };
 use super::reactor::{Held, Idle, Key, READ_CLOSED, READABLE};
 use super::sys::{self, More};
@@ -257,6 +257,7 @@ where
 {
     /// Answers what was received, as far as that goes at once.
     fn answer_all(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &mut Idle) -> Flow<Answer> {
+        let peer = desk.peer(worker, idle);
         let mut answered = 0;
         while !desk.input.is_empty() {
             if answered == ANSWERS_PER_TURN_MAX {
@@ -272,7 +273,7 @@ where
                 }
             }
             idle.requests_left = idle.requests_left.saturating_sub(1);
-            match self.answer_one(desk, worker, idle) {
+            match self.answer_one(desk, worker, idle, &peer) {
                 Flow::Answered => {}
                 flow => return flow,
             }
@@ -281,11 +282,10 @@ where
     }
 
     /// Answers the request whose head is on the desk.
-    fn answer_one(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &Idle) -> Flow<Answer> {
+    fn answer_one(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &Idle, peer: &Rc<Peer>) -> Flow<Answer> {
         let Some(head) = &desk.head else { return Flow::Broken };
         let asked = Asked::of(head);
         let framing = head.framing();
-        let has_body = !framing.is_empty();
         let is_here = match framing {
             Framing::None => true,
             Framing::Length(length) => {
@@ -296,12 +296,14 @@ where
             _ => false,
         };
         let Some(head) = desk.head.take() else { return Flow::Broken };
-        if !is_here || refused_method(asked.method).is_some() {
+        if !is_here || is_refused(asked.method) {
             return Flow::escalate(Start::Head(head));
         }
-        let Ok(body) = take_body(desk, has_body) else { return Flow::Broken };
+        // The end of nothing needs no further bytes: the decoder then stands before the next request.
+        let body = if desk.decoder.take_end() { Ok(Body::Empty) } else { take_body(desk) };
+        let Ok(body) = body else { return Flow::Broken };
         let mut response = None;
-        match self.call(Request::new(head, body, desk.peer(worker, idle)), &mut response) {
+        match self.call(Request::new(head, body, peer.clone()), &mut response) {
             Ok(Poll::Ready(())) => respond(desk, worker, idle, asked, &mut response),
             Ok(Poll::Pending) => {
                 let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
@@ -395,12 +397,7 @@ fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, bits: u8) -> Option<S
 }
 
 /// Takes the content of a request, all of which is here, and its end.
-fn take_body(desk: &mut Desk, has_body: bool) -> Result<Body, http1::ParseError> {
-    if !has_body {
-        // The end of nothing needs no further bytes: the decoder stands before the next request.
-        desk.decoder.poll_into(&mut desk.input, &mut desk.head)?;
-        return Ok(Body::Empty);
-    }
+fn take_body(desk: &mut Desk) -> Result<Body, http1::ParseError> {
     let mut body = Body::Empty;
     loop {
         match desk.decoder.poll(&mut desk.input)? {
@@ -440,9 +437,10 @@ fn respond<Answer>(
         _ if encoder.discards() => {}
         Body::Empty => {}
         Body::Full(bytes) if bytes.len() <= COPY_BYTES_MAX => {
-            if encoder.data(&mut desk.output, bytes).is_err() {
-                return Flow::Broken;
-            }
+            return match encoder.whole(&mut desk.output, bytes) {
+                Ok(()) => after_answer(desk, idle, after),
+                Err(_) => Flow::Broken,
+            };
         }
         Body::Full(bytes) => {
             if encoder.before_data(&mut desk.output, bytes.len() as u64).is_err() {
@@ -458,6 +456,7 @@ fn respond<Answer>(
     after_answer(desk, idle, after)
 }
 
+#[inline]
 fn after_answer<Answer>(desk: &mut Desk, idle: &Idle, after: Outcome) -> Flow<Answer> {
     if !desk.large.is_empty() || desk.output.len() > OUTPUT_BYTES_MAX {
         match desk.flush(idle, More::No) {
