@@ -5,11 +5,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use engine::{Server, Settings, Stop};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use weaprous::engine::{Server, Settings, Stop};
 use weaprous::interop::{Connection, Tower};
 
 #[derive(Deserialize)]

@@ -16,6 +16,18 @@
 //! assert_eq!(request.json(&["one", "two"]).send().text(), "7 dark one two");
 //! assert_eq!(client.put("/notes/x").json(&["one"]).send().status().as_u16(), 400);
 //! ```
+//!
+//! | extractor | what it is |
+//! |---|---|
+//! | [`Path`], [`Query`] | parameters of the path and of the query, parsed |
+//! | [`State`] | what the application shares |
+//! | [`Cookies`](crate::Cookies), [`Session`](crate::Session), [`ClientAddr`], [`LastEventId`], [`Method`](crate::Method) | what else the head says |
+//! | [`Stop`](crate::Stop) | the server's stop, for handlers that take long |
+//! | [`Json`](crate::Json), [`Form`], [`Multipart`](crate::multipart), `String`, [`Bytes`](crate::Bytes) | the content |
+//! | [`WebSocketUpgrade`](crate::websocket) | the connection, from now on a WebSocket |
+//! | [`Request`] | everything, with the content unread; a field is `request.field("accept")` |
+//!
+//! Those of the last three lines stand last. One's own are [`FromParts`] and [`FromRequest`].
 
 mod content;
 mod parts;
@@ -61,7 +73,6 @@ pub trait FromParts: Sized {
 /// may stand last too.
 ///
 /// ```
-/// use bytes::Bytes;
 /// use weaprous::extract::ViaBody;
 /// use weaprous::testing::Client;
 /// use weaprous::{FromRequest, prelude::*};
