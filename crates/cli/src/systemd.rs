@@ -1,4 +1,4 @@
-//! What systemd wants to know, and what it hands over (sd_notify(3), sd_listen_fds(3)). Without systemd nothing of
+//! What systemd wants to know, and what it hands over (`sd_notify(3)`, `sd_listen_fds(3)`). Without systemd nothing of
 //! this does anything.
 
 use std::env;

@@ -222,9 +222,13 @@ mod tests {
     #[test]
     fn those_that_fail_together_are_one_failure() {
         let health = Health::default();
-        (0..20).for_each(|_| drop(refuse(&health, 0)));
+        for _ in 0..20 {
+            refuse(&health, 0);
+        }
         assert!(health.may_probe(PAUSE), "the pause has not grown");
-        (0..20).for_each(|_| drop(refuse(&health, PAUSE)));
+        for _ in 0..20 {
+            refuse(&health, PAUSE);
+        }
         assert!(!health.may_probe(3 * PAUSE - 1) && health.may_probe(3 * PAUSE), "it has doubled once");
     }
 

@@ -466,14 +466,14 @@ impl Scope {
 
 impl Target {
     /// Hands a request that has passed all layers to the endpoint, unless another site made it.
-    pub(crate) fn deliver(target: Rc<Self>, request: Request) -> LocalBoxFuture<'static, Response> {
+    pub(crate) fn deliver(target: &Rc<Self>, request: Request) -> LocalBoxFuture<'static, Response> {
         if !request.method().is_safe()
             && target.endpoint.acts()
             && let Some(problem) = target.scope.csrf.refusal(&request)
         {
             return Box::pin(ready(problem.into_response()));
         }
-        target.endpoint.call(Rc::clone(&target), request)
+        target.endpoint.call(Rc::clone(target), request)
     }
 }
 

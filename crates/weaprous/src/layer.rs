@@ -33,7 +33,7 @@ impl Next {
     pub fn run(self, request: Request) -> LocalBoxFuture<'static, Response> {
         let Self { target, depth } = self;
         if depth >= target.scope.layers.len() {
-            return Target::deliver(target, request);
+            return Target::deliver(&target, request);
         }
         Box::pin(async move {
             let next = Self { target: Rc::clone(&target), depth: depth + 1 };

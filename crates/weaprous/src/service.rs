@@ -65,7 +65,7 @@ impl Service for AppService {
         let (accept, peer) = (accept_of(&request.head), Rc::clone(request.peer()));
         let request = Request::new(request, params, Rc::clone(&target));
         let handling = if target.scope.layers.is_empty() {
-            Target::deliver(target, request)
+            Target::deliver(&target, request)
         } else {
             Next::new(target).run(request)
         };

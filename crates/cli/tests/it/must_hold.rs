@@ -204,7 +204,7 @@ fn answering(name: &'static str, is_fickle: Arc<AtomicBool>) -> SocketAddr {
         for request in 0.. {
             read_head(&mut stream)?;
             // Any mixing will do: every third answer is the last one, and every fifth request gets none.
-            let random = (connection * 31 + request * 17) * 0x9E37 >> 7;
+            let random = ((connection * 31 + request * 17) * 0x9E37) >> 7;
             if is_fickle.load(SeqCst) && request > 0 && random % 5 == 0 {
                 return Ok(());
             }
@@ -275,7 +275,8 @@ impl Setup {
 
     /// Writes the configuration; `version` makes it another one.
     fn write(&self, servers: &[SocketAddr], version: usize) {
-        let servers: String = servers.iter().map(|addr| format!("    server {addr};\n")).collect();
+        let servers: Vec<_> = servers.iter().map(|addr| format!("    server {addr};\n")).collect();
+        let servers = servers.concat();
         let live = self.live;
         let text = format!(
             "upstream app {{\n{servers}}}\n\
@@ -295,8 +296,8 @@ impl Setup {
 
 #[test]
 fn nothing_that_happens_fails_an_idempotent_request_or_cuts_a_stream() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, mut later) = (dir.path(), Vec::new()); // the latter: processes that are to outlive the clients
     let (mut first, first_addr) = process(folder, "first", 0);
     let (second, second_addr) = process(folder, "second", 0);
     let is_fickle = Arc::new(AtomicBool::new(false));
@@ -305,7 +306,6 @@ fn nothing_that_happens_fails_an_idempotent_request_or_cuts_a_stream() {
     let setup = Setup { config: folder.join("proxy.conf"), control: folder.join("control"), live: live() };
     setup.write(&servers, 0);
     let (mut proxy, addr) = setup.proxy(0, &[]);
-    let mut later = Vec::new(); // processes that are to outlive the clients
     let seen = Seen::default();
     let answered_by = Mutex::new(Vec::new());
     let begin = |phase: &'static str| {

@@ -28,14 +28,14 @@ struct Upstream {
 impl Upstream {
     fn start(name: &'static str) -> Self {
         let settings = engine::Settings { workers: Some(1), ..engine::Settings::default() };
-        let service = move || move |request: engine::Request| answer(name, request);
+        let service = move || move |request: engine::Request| std::future::ready(answer(name, request));
         let server = engine::Server::new(settings).listen(([127, 0, 0, 1], 0).into(), service).unwrap();
         let running = server.start(engine::Stop::new(), Duration::from_secs(1)).unwrap();
         Self { address: running.local_addrs()[0], _running: running }
     }
 }
 
-async fn answer(name: &'static str, request: engine::Request) -> engine::Response {
+fn answer(name: &'static str, request: engine::Request) -> engine::Response {
     match request.head.path() {
         "/tunnel" => request.upgrade("echo", |stream| async move {
             let (mut read, mut write) = tokio::io::split(stream);
@@ -254,7 +254,7 @@ fn a_changed_file_is_noticed_and_addresses_come_and_go() {
     process.address("proxy");
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     let mut kept = RawClient::connect(at(a));
-    let mut ask = |client: &mut RawClient| {
+    let ask = |client: &mut RawClient| {
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         assert_eq!(client.read_response().text(), "one");
     };

@@ -135,7 +135,7 @@ impl Entry<'_> {
             upstream: Some("127.0.0.1:9000"),
             tries: 1,
             took: Duration::from_micros(1_500),
-            upstream_took: Some(Duration::from_micros(1_000)),
+            upstream_took: Some(Duration::from_millis(1)),
         }
     }
 }

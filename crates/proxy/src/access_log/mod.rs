@@ -241,7 +241,9 @@ mod tests {
                 std::thread::spawn(move || (0..500).for_each(|_| log.add(&entry("/"))))
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         drop(Arc::try_unwrap(log).unwrap());
         assert_eq!(lines(&folder.path().join("access.log")), 2000);
     }
@@ -297,10 +299,10 @@ mod tests {
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
         let target = LogTarget::File(path.into());
         let log = AccessLog::open(&LogSettings { target, ..settings(std::path::Path::new("")) }).unwrap();
-        let long = format!("/{}", "x".repeat(4000));
+        let target = format!("/{}", "x".repeat(4000));
         // Nobody reads the pipe: the writer is stuck, and the buffer fills.
         while log.counts().1 < 10 {
-            log.add(&entry(&long));
+            log.add(&entry(&target));
         }
         drop(reader); // the writer gets an error instead, and ends
         drop(pipe);

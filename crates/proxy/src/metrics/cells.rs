@@ -218,7 +218,9 @@ mod tests {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(cells.sum(|cells| &cells.seen), 80_000);
         assert_eq!(cells.sum(|cells| &cells.open), 0);
     }
@@ -250,7 +252,9 @@ mod tests {
                     .unwrap()
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(cells.sum(|cells| &cells.seen), 100 * (SLOTS as u64 + 20));
     }
 

@@ -303,9 +303,9 @@ fn check_heard(what: &str, heard: &[u8]) {
     let mut decoder = http1::RequestDecoder::new(http1::Limits::default());
     loop {
         match decoder.poll(&mut input) {
-            Ok(Some(http1::Event::Head(head))) => {
-                assert!(["/good", "/bad"].contains(&head.path()), "{what}: smuggled: {text}");
-                assert!(head.field("x-smuggled").is_none(), "{what}: a smuggled field: {text}");
+            Ok(Some(http1::Event::Head(request))) => {
+                assert!(["/good", "/bad"].contains(&request.path()), "{what}: smuggled: {text}");
+                assert!(request.field("x-smuggled").is_none(), "{what}: a smuggled field: {text}");
             }
             Ok(Some(_)) => {}
             Ok(None) => break,
@@ -315,16 +315,19 @@ fn check_heard(what: &str, heard: &[u8]) {
     assert!(input.is_empty(), "{what}: bytes behind the last request: {text}");
 }
 
+/// What it is, the fields, and the content.
+type Hostile<'a> = (&'a str, Vec<(&'a str, &'a str)>, Option<&'a [u8]>);
+
 #[test]
 fn a_hostile_client_reaches_no_upstream_with_anything_but_one_well_framed_request() {
+    const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     const HEAD: [(&str, &str); 4] =
         [(":method", "POST"), (":scheme", "https"), (":path", "/bad"), (":authority", "localhost")];
     let with = |more: &[(&'static str, &'static str)]| [&HEAD[..], more].concat();
     let instead = |name: &str, value: &'static str| {
         HEAD.iter().map(|(known, old)| (*known, if *known == name { value } else { *old })).collect::<Vec<_>>()
     };
-    const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    let cases: Vec<(&str, Vec<(&str, &str)>, Option<&[u8]>)> = vec![
+    let cases: Vec<Hostile<'_>> = vec![
         ("less content than declared", with(&[("content-length", "50")]), Some(b"abc")),
         ("more content than declared", with(&[("content-length", "1")]), Some(SMUGGLED)),
         ("content where none is declared", with(&[("content-length", "0")]), Some(SMUGGLED)),

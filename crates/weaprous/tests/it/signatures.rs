@@ -8,8 +8,8 @@ use std::{env, fs};
 /// The library this test was linked with: the newest, since it was built just before.
 fn library(deps: &Path) -> PathBuf {
     let is_library = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("libweaprous-") && name.ends_with(".rlib")
+        let is_ours = path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().starts_with(b"libweaprous-"));
+        is_ours && path.extension().is_some_and(|extension| extension == "rlib")
     };
     let files = fs::read_dir(deps).unwrap().filter_map(|entry| Some(entry.ok()?.path())).filter(is_library);
     let age = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
