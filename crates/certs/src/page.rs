@@ -84,7 +84,7 @@ pub(crate) fn trust(fingerprint: &str, names: &[Name], download: &str) -> String
          <strong>3.</strong> Close the browser and open the page again.</p>\n{devices}\
          <h2>Before you trust it</h2>\n<p>Whoever has the key of this authority can pretend to be any site to your device. \
          The key lies on the server alone. Compare the fingerprint your device shows (SHA-256) with what <code>weaprous \
-         cert</code> prints there:</p>\n<p><code class=\"fingerprint\">{fingerprint}</code></p>\n\
+         cert --lan</code> prints there:</p>\n<p><code class=\"fingerprint\">{fingerprint}</code></p>\n\
          <p>It is used for: {}.</p>\n\
          <p>To stop trusting it, remove “WeApRous development CA” at the same place.</p>\n</main>\n</body>\n</html>\n",
         names.join(", ")
