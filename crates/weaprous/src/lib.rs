@@ -59,6 +59,9 @@
 //! | stop in order | [`Bound::run`] |
 //! | test | [`testing`] |
 //!
+//! What goes wrong, the causes of 500s above all, is told to [`tracing`](https://docs.rs/tracing), and to clients only that
+//! it did: a program prints it once it has a subscriber, such as `tracing_subscriber::fmt::init()`.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
