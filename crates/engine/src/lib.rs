@@ -22,6 +22,7 @@ mod file;
 mod h2;
 mod interop;
 mod message;
+mod proxied;
 mod server;
 mod service;
 mod settings;
@@ -40,6 +41,7 @@ pub use http1::{
 };
 pub use interop::InvalidResponse;
 pub use message::{Peer, Request, Response};
+pub use proxied::TrustedProxies;
 pub use server::{BindError, Connections, RunError, Running, Server, bind};
 pub use service::Service;
 pub use settings::Settings;

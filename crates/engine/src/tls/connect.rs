@@ -31,6 +31,8 @@ pub enum Trust {
     Public,
     /// The authorities in this file (PEM), and no other.
     File(PathBuf),
+    /// The public authorities and those in this file (PEM).
+    PublicAnd(PathBuf),
     /// Nobody's: whoever answers is believed. The connection is secret from those who only listen, and from nobody who
     /// can stand in between.
     Anybody,
@@ -79,8 +81,11 @@ impl ClientTls {
             Trust::Anybody => Arc::new(Credulous(provider.clone())),
             Trust::Public => verifier(public_roots(), &provider)
                 .map_err(|error| TlsError::content("the public authorities".as_ref(), error))?,
-            Trust::File(path) => {
-                let mut roots = RootCertStore::empty();
+            Trust::File(path) | Trust::PublicAnd(path) => {
+                let mut roots = match trust {
+                    Trust::PublicAnd(_) => public_roots(),
+                    _ => RootCertStore::empty(),
+                };
                 for certificate in read_certificates(path)? {
                     roots.add(certificate).map_err(|error| TlsError::content(path, error))?;
                 }
@@ -118,6 +123,11 @@ impl ClientTls {
         };
         drop(names);
         Ok(Self { shared: self.shared.clone(), name: Some(name), id })
+    }
+
+    /// The name that is insisted on; `None`: the address that is connected to.
+    pub fn name(&self) -> Option<String> {
+        self.name.as_ref().map(|name| name.to_str().into_owned())
     }
 
     pub(crate) fn id(&self) -> TlsId {

@@ -24,7 +24,7 @@ impl Server {
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
         let watched = tls.clone();
-        let listening = self.listen_raw(addr, move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) })?;
+        let listening = self.listen_raw(addr, move || Secure::new(tls.clone(), make()))?;
         Ok(listening.on_one_worker(move || watched.watch()))
     }
 
@@ -39,7 +39,7 @@ impl Server {
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let watched = tls.clone();
-        let make = move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) };
+        let make = move || Secure::new(tls.clone(), make());
         Ok(self.listen_raw_on(sockets, make)?.on_one_worker(move || watched.watch()))
     }
 }
@@ -55,14 +55,20 @@ impl Running {
         tls: Tls,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<()> {
-        self.listen_raw_on(sockets, move || Secure { tls: tls.clone(), service: Rc::new(Guard(make())) }).await
+        self.listen_raw_on(sockets, move || Secure::new(tls.clone(), make())).await
     }
 }
 
 /// Welcomes connections of one TLS listener on one worker.
-struct Secure<S> {
+pub(crate) struct Secure<S> {
     tls: Tls,
     service: Rc<Guard<S>>,
+}
+
+impl<S: Service> Secure<S> {
+    pub(crate) fn new(tls: Tls, service: S) -> Self {
+        Self { tls, service: Rc::new(Guard(service)) }
+    }
 }
 
 impl<S: Service> Welcome for Secure<S> {

@@ -21,6 +21,7 @@ pub use connect::{ClientTls, HandshakeError, InvalidServerName, Trust};
 pub use info::TlsInfo;
 
 pub(crate) use connect::TlsId;
+pub(crate) use listen::Secure;
 
 use handshake::{Handshaken, handshake};
 
