@@ -16,7 +16,7 @@ use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 /// The file devices are to trust.
-pub(crate) const CERTIFICATE_FILE: &str = "ca.crt";
+pub const CERTIFICATE_FILE: &str = "ca.crt";
 const KEY_FILE: &str = "ca.key";
 /// How long the authority is valid: trusting a new one is work on every device.
 const AUTHORITY_DAYS: u64 = 10 * 365;

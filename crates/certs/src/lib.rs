@@ -11,7 +11,7 @@ mod authority;
 mod names;
 mod page;
 
-pub use authority::Authority;
+pub use authority::{Authority, CERTIFICATE_FILE as AUTHORITY_FILE};
 pub use names::{Name, names_of_this_host};
 
 use rustls::pki_types::UnixTime;

@@ -190,9 +190,13 @@ pub(crate) struct Chat {
     /// Address where other clients reach this one
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub(crate) peer_ip: IpAddr,
-    /// The tracker, as http://ip:port (the proxy's address works too)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    /// The tracker, as http://ip:port or https://name:port (the proxy's address works too)
+    #[arg(long, alias = "server", value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub(crate) tracker: String,
+    /// With https: believes the authorities in this file (PEM) and no other [default: the public ones, and the one that
+    /// `weaprous cert` made on this machine]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// The channel to begin in
     #[arg(long, value_name = "NAME", default_value = "general")]
     pub(crate) channel: ChannelName,
@@ -232,6 +236,7 @@ pub(crate) struct Cert {
 
 /// Speaking TLS with certificates from files. They are loaded again when they change, and on SIGHUP.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_field_names, reason = "they are named after their flags")]
 pub(crate) struct TlsFiles {
     /// Speaks TLS with this certificate and its chain (PEM); may be repeated: chosen by name, the first is the default
     #[arg(long, value_name = "FILE", requires = "tls_key")]

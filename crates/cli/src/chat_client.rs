@@ -4,8 +4,9 @@ use crate::args::Chat;
 use crate::data;
 use crate::exit::Failure;
 use crate::stop::on_signals;
+use crate::tls;
 use anyhow::Context as _;
-use engine::Stop;
+use engine::{Stop, Trust};
 use peer::{PeerError, Settings, TrackerUrl};
 use std::io::{IsTerminal as _, Read as _};
 use std::net::SocketAddr;
@@ -63,6 +64,7 @@ pub(crate) fn is_full_screen(args: &Chat) -> bool {
 fn peer_failure(error: PeerError) -> Failure {
     match error {
         PeerError::Listen { .. } => Failure::Listen(error.to_string()),
+        PeerError::Tracker(_) => Failure::Usage(format!("{error} (--tracker, --ca)")),
         PeerError::Key(_) | PeerError::History(_) => Failure::Data(error.to_string()),
         PeerError::Refused { .. } => Failure::Running(anyhow::anyhow!(
             "{error}\n  A password is read from the file of --password-file or from WEAPROUS_PASSWORD; the tracker is \
@@ -86,11 +88,22 @@ fn settings(args: &Chat, folder: &Path) -> Result<Settings, Failure> {
         .map_err(|error| Failure::Usage(format!("--tracker {}: {error}", args.tracker.escape_debug())))?;
     let mut settings = Settings::new(args.username.clone(), folder.to_owned());
     settings.listen = SocketAddr::new(args.peer_ip, args.peer_port);
+    settings.trust = trust(args);
     settings.tracker = Some(tracker);
     settings.channel = args.channel.clone();
     settings.password = password(args)?;
     settings.api = args.api_port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     Ok(settings)
+}
+
+/// Who vouches for a tracker behind https.
+fn trust(args: &Chat) -> Trust {
+    if let Some(file) = &args.ca {
+        return Trust::File(file.clone());
+    }
+    // A machine without a place for data has no authority of its own either.
+    let own = tls::folder(None).map(|folder| folder.join(certs::AUTHORITY_FILE));
+    own.ok().filter(|file| file.exists()).map_or(Trust::Public, Trust::PublicAnd)
 }
 
 /// The password from its file or from `WEAPROUS_PASSWORD`; never an argument, which everybody on the machine can read.

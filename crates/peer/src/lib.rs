@@ -52,6 +52,9 @@ pub enum PeerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The tracker's certificate cannot be judged.
+    #[error("the tracker cannot be spoken to over TLS: {0}")]
+    Tracker(String),
     /// The tracker does not take this user.
     #[error("the tracker refuses {user}: {detail}")]
     Refused {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chat::{ChannelName, UserName};
+use engine::Trust;
 
 /// Where and as whom a peer runs.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The tracker; without one only known peers are reached.
     pub tracker: Option<TrackerUrl>,
+    /// Who vouches for a tracker behind https.
+    pub trust: Trust,
     /// The channel to come into at the start.
     pub channel: ChannelName,
     /// Where the device key lives. The history is handed over separately.
@@ -39,6 +42,7 @@ impl Settings {
             password: None,
             listen: SocketAddr::from(([0, 0, 0, 0], 0)),
             tracker: None,
+            trust: Trust::default(),
             channel: DEFAULT_CHANNEL.parse().expect("a constant, well-formed name"),
             data_dir,
             advertise: Vec::new(),
@@ -55,6 +59,7 @@ impl fmt::Debug for Settings {
             .field("user", &self.user)
             .field("listen", &self.listen)
             .field("tracker", &self.tracker)
+            .field("trust", &self.trust)
             .field("channel", &self.channel)
             .field("data_dir", &self.data_dir)
             .field("advertise", &self.advertise)
@@ -99,9 +104,10 @@ impl Default for Pace {
     }
 }
 
-/// The address of a tracker, as `http://host[:port]`.
+/// The address of a tracker, as `http://host[:port]` or `https://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackerUrl {
+    is_secure: bool,
     host: String,
     port: u16,
 }
@@ -117,33 +123,41 @@ impl TrackerUrl {
         self.port
     }
 
+    /// Whether it is spoken to over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
     /// What stands in the `Host` field.
     pub fn authority(&self) -> String {
-        if self.port == HTTP_PORT { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == default_port(self.is_secure) {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
 impl fmt::Display for TrackerUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}", self.authority())
+        let scheme = if self.is_secure { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}", self.authority())
     }
 }
 
 /// The port of a URL that names none.
-const HTTP_PORT: u16 = 80;
+fn default_port(is_secure: bool) -> u16 {
+    if is_secure { 443 } else { 80 }
+}
+
 /// Longest host name (RFC 1035 §2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 
 /// Text that is not the address of a tracker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrackerUrlError {
-    /// Encrypted links to the tracker are not there yet.
-    #[error(
-        "https is not supported yet for the tracker: use http:// on this machine, in a private network or through a tunnel"
-    )]
-    Https,
-    /// Anything else.
-    #[error("expected the tracker as http://host:port, for example http://127.0.0.1:8000")]
+    /// It does not look like one.
+    #[error("expected the tracker as http://host:port or https://host:port, for example http://127.0.0.1:8000")]
     Malformed,
 }
 
@@ -151,23 +165,24 @@ impl FromStr for TrackerUrl {
     type Err = TrackerUrlError;
 
     fn from_str(text: &str) -> Result<Self, TrackerUrlError> {
-        if text.starts_with("https://") {
-            return Err(TrackerUrlError::Https);
-        }
-        let rest = text.strip_prefix("http://").ok_or(TrackerUrlError::Malformed)?;
+        let (rest, is_secure) = match text.split_once("://") {
+            Some(("http", rest)) => (rest, false),
+            Some(("https", rest)) => (rest, true),
+            _ => return Err(TrackerUrlError::Malformed),
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = split_port(authority).ok_or(TrackerUrlError::Malformed)?;
+        let (host, port) = split_port(authority, is_secure).ok_or(TrackerUrlError::Malformed)?;
         if !is_host(host) {
             return Err(TrackerUrlError::Malformed);
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { is_secure, host: host.to_owned(), port })
     }
 }
 
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+fn split_port(authority: &str, is_secure: bool) -> Option<(&str, u16)> {
     let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     match authority[after_bracket..].find(':') {
-        None => Some((authority, HTTP_PORT)),
+        None => Some((authority, default_port(is_secure))),
         Some(colon) => {
             let (host, port) = authority.split_at(after_bracket + colon);
             let port = port[1..].parse().ok().filter(|port| *port != 0)?;
@@ -196,6 +211,9 @@ mod tests {
             ("http://chat.example/", "chat.example", 80, "http://chat.example"),
             ("http://[::1]:9", "::1", 9, "http://[::1]:9"),
             ("http://localhost:8080/", "localhost", 8080, "http://localhost:8080"),
+            ("https://chat.example", "chat.example", 443, "https://chat.example"),
+            ("https://127.0.0.1:8443", "127.0.0.1", 8443, "https://127.0.0.1:8443"),
+            ("https://chat.example:80/", "chat.example", 80, "https://chat.example:80"),
         ] {
             let url: TrackerUrl = text.parse().unwrap();
             assert_eq!((url.host(), url.port(), url.to_string().as_str()), (host, port, shown), "{text}");
@@ -208,7 +226,6 @@ mod tests {
         for text in ["http://user@host", "http://[::1", "http://[x]:1", "http://a\r\nHost: b", "ftp://a"] {
             assert_eq!(text.parse::<TrackerUrl>(), Err(TrackerUrlError::Malformed), "{text}");
         }
-        assert_eq!("https://a".parse::<TrackerUrl>(), Err(TrackerUrlError::Https));
     }
 
     #[test]

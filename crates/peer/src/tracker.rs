@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat::text::printable_line;
 use chat::{ChannelName, DeviceId, Sealed, SignedRoster, TrackerId};
-use engine::{Answer, Body, Client, ClientError, ClientSettings, Fields, Method, OutgoingRequest, Upgraded};
+use engine::{
+    Answer, Body, Client, ClientError, ClientSettings, ClientTls, Fields, Method, OutgoingRequest, Trust, Upgraded,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -75,13 +77,27 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// The tracker at `url`. Waits at most `answer` for each answer.
-    pub(crate) fn new(url: TrackerUrl, answer: Duration) -> Self {
+    /// The tracker at `url`. Waits at most `answer` for each answer. Over TLS if the URL says so, with servers that
+    /// `trust` vouches for.
+    ///
+    /// # Errors
+    /// Nobody can vouch for the tracker: the file with authorities cannot be read, or no certificate can have its name.
+    pub(crate) fn new(url: TrackerUrl, trust: &Trust, answer: Duration) -> Result<Self, String> {
+        let tls = if url.is_secure() {
+            let tls = ClientTls::new(trust).map_err(|error| error.to_string())?;
+            Some(tls.named(url.host()).map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
+        let client = |settings| match &tls {
+            Some(tls) => Client::new(settings).over_tls(tls.clone()),
+            None => Client::new(settings),
+        };
         let settings = || ClientSettings { connect_timeout: answer, head_timeout: answer, ..ClientSettings::default() };
-        let http = Client::new(ClientSettings { body_idle_timeout: answer, ..settings() });
-        let events_http = Client::new(ClientSettings { body_idle_timeout: EVENTS_IDLE_TIMEOUT, ..settings() });
-        let relay_http = Client::new(ClientSettings { head_timeout: RELAY_TIMEOUT, ..settings() });
-        Self { url, http, events_http, relay_http, address: RefCell::default(), token: RefCell::default() }
+        let http = client(ClientSettings { body_idle_timeout: answer, ..settings() });
+        let events_http = client(ClientSettings { body_idle_timeout: EVENTS_IDLE_TIMEOUT, ..settings() });
+        let relay_http = client(ClientSettings { head_timeout: RELAY_TIMEOUT, ..settings() });
+        Ok(Self { url, http, events_http, relay_http, address: RefCell::default(), token: RefCell::default() })
     }
 
     /// The socket address used, once known.

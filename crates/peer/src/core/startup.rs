@@ -51,10 +51,11 @@ impl Core {
     ) -> Result<Self, PeerError> {
         let key = held.key.clone();
         let tls = Tls::new(&key, HANDSHAKE_TIMEOUT).map_err(|error| PeerError::Start(error.to_string()))?;
-        let context = settings.tracker.clone().map(|url| {
-            let tracker = Rc::new(Tracker::new(url, settings.pace.answer));
-            Rc::new(Context::new(tracker, history.clone(), events.clone(), key.id()))
+        let context = settings.tracker.clone().map(|url| -> Result<_, PeerError> {
+            let tracker = Tracker::new(url, &settings.trust, settings.pace.answer).map_err(PeerError::Tracker)?;
+            Ok(Rc::new(Context::new(Rc::new(tracker), history.clone(), events.clone(), key.id())))
         });
+        let context = context.transpose()?;
         Ok(Self {
             user: settings.user.clone(),
             device: key.id(),
