@@ -51,9 +51,11 @@ impl Listeners {
         self.inherited.clear();
     }
 
-    /// Whether an address is served, as it is configured.
-    pub(crate) fn has(&self, wanted: SocketAddr) -> bool {
-        self.open.iter().any(|open| open.wanted == wanted)
+    /// The sockets of an address that is open, once more, and where it is bound.
+    pub(crate) fn again(&self, wanted: SocketAddr) -> io::Result<Option<(SocketAddr, Vec<TcpListener>)>> {
+        let Some(open) = self.open.iter().find(|open| open.wanted == wanted) else { return Ok(None) };
+        let sockets: io::Result<Vec<TcpListener>> = open.sockets.iter().map(TcpListener::try_clone).collect();
+        Ok(Some((open.bound, sockets?)))
     }
 
     /// Lets go of an address; where it was bound.
@@ -115,7 +117,8 @@ mod tests {
         assert_eq!(sockets.len(), 2, "port 0 takes what is left");
         assert_eq!(sockets[0].local_addr().unwrap(), one);
         assert_eq!(listeners.clones().unwrap().len(), 5);
-        assert!(listeners.has(two) && listeners.has(any_port));
+        let again = |wanted| listeners.again(wanted).unwrap().map(|(bound, sockets)| (bound, sockets.len()));
+        assert_eq!((again(two), again(any_port)), (Some((two, 3)), Some((one, 2))));
         assert_eq!(listeners.close(any_port), Some(one));
         assert_eq!(listeners.clones().unwrap().len(), 3);
     }

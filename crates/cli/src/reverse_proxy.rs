@@ -17,7 +17,8 @@ use crate::stop::{GRACE, INTERRUPTED};
 use crate::systemd::{self, Notify};
 use crate::tls::with_files;
 use anyhow::Context as _;
-use engine::{Running, Server, Stop, Tls};
+use engine::{Running, Server, Stop, Tls, TrustedProxies};
+use proxy::conf::{Listen, ListenTls, Network};
 use proxy::{Admin, Config, LogSettings, LogTarget, Proxy, Token};
 use std::ffi::OsString;
 use std::io;
@@ -29,6 +30,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// Names the environment variable that tells a process where its sockets come from.
@@ -93,9 +95,10 @@ async fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operato
     let mut listeners = Listeners::new(inherited, server.workers());
     let mut fronts = fronts(args, &config);
     let admin_at = config.admin;
-    for (address, origin) in fronts.clone() {
-        let sockets = listeners.get(address, origin)?;
-        server = add_front(server, sockets, tls.as_ref(), &proxy)?;
+    let mut secure = SecureFronts::new(tls);
+    for front in &fronts {
+        let sockets = listeners.get(front.address, front.origin)?;
+        server = add_front(server, sockets, front, &mut secure, &proxy)?;
     }
     let admin = match admin_at {
         Some(address) => {
@@ -109,23 +112,25 @@ async fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operato
     if channel.is_none() {
         for address in listeners.unclaimed() {
             let sockets = listeners.get(address, "systemd")?;
-            server = add_front(server, sockets, tls.as_ref(), &proxy)?;
-            fronts.push((address, "systemd"));
+            let front = Front { address, origin: "systemd", tls: None, behind: None };
+            server = add_front(server, sockets, &front, &mut secure, &proxy)?;
+            fronts.push(front);
         }
     }
     listeners.forget_unclaimed();
     let addresses = server.local_addrs().to_vec();
+    let schemes = schemes(&fronts, &secure, &addresses, admin);
     let running = server.start(stop.clone(), GRACE_MAX).context("the server cannot start")?;
-    announce(&addresses, admin, tls.is_some());
+    announce(&schemes, admin);
     let (handed_over, handed) = mpsc::channel(1);
     let control = args.operation.control.as_deref().map(Control::open).transpose()?;
     Ok(Operator {
         args: args.clone(),
         proxy,
-        tls,
+        secure,
         running,
         listeners,
-        fronts: fronts.into_iter().map(|(address, _)| address).collect(),
+        fronts,
         signals,
         notify: Notify::from_env(),
         stop,
@@ -140,9 +145,20 @@ async fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operato
     })
 }
 
-fn announce(addresses: &[SocketAddr], admin: Option<SocketAddr>, is_secure: bool) {
-    let scheme = if is_secure { "https" } else { "http" };
-    for address in addresses.iter().filter(|address| admin != Some(**address)) {
+/// Each address for clients with its scheme: the servers' addresses are in the order of the fronts.
+fn schemes(
+    fronts: &[Front],
+    secure: &SecureFronts,
+    addresses: &[SocketAddr],
+    admin: Option<SocketAddr>,
+) -> Vec<(&'static str, SocketAddr)> {
+    let addresses = addresses.iter().filter(|address| admin != Some(**address));
+    let scheme = |front: &Front| if secure.has(front) { "https" } else { "http" };
+    fronts.iter().map(scheme).zip(addresses.copied()).collect()
+}
+
+fn announce(schemes: &[(&'static str, SocketAddr)], admin: Option<SocketAddr>) {
+    for (scheme, address) in schemes {
         println!("  proxy    {scheme}://{address}");
     }
     if let Some(address) = admin {
@@ -166,22 +182,90 @@ fn load(args: &Arguments) -> Result<Config, Failure> {
 }
 
 /// Where to listen, and who says so.
-fn fronts(args: &Arguments, config: &Config) -> Vec<(SocketAddr, &'static str)> {
+fn fronts(args: &Arguments, config: &Config) -> Vec<Front> {
     if config.listen.is_empty() {
-        return vec![(SocketAddr::new(args.server_ip, args.server_port), "--server-port")];
+        let address = SocketAddr::new(args.server_ip, args.server_port);
+        return vec![Front { address, origin: "--server-port", tls: None, behind: None }];
     }
-    config.listen.iter().map(|listen| (listen.address, "`listen`")).collect()
+    let front = |listen: &Listen| Front {
+        address: listen.address,
+        origin: "`listen`",
+        tls: listen.tls.clone(),
+        behind: listen.proxy_protocol.then(|| config.trusted.clone()),
+    };
+    config.listen.iter().map(front).collect()
+}
+
+/// Where clients are listened to, and what is spoken there.
+#[derive(Debug, Clone, PartialEq)]
+struct Front {
+    address: SocketAddr,
+    /// Who asked for it.
+    origin: &'static str,
+    /// What the configuration says; without it the command line may say something.
+    tls: Option<ListenTls>,
+    /// Who says with the PROXY protocol who the client is, if that is spoken.
+    behind: Option<Vec<Network>>,
+}
+
+impl Front {
+    fn trusted(&self) -> Option<TrustedProxies> {
+        let networks = self.behind.clone()?;
+        Some(TrustedProxies::new(move |ip| networks.iter().any(|network| network.contains(ip))))
+    }
+}
+
+/// The certificates of the fronts, and whoever watches their files.
+struct SecureFronts {
+    /// That of the command line.
+    common: Option<Tls>,
+    /// Those of fronts with their own. Where no worker watches the files, a task does.
+    own: Vec<(SocketAddr, Tls, JoinSet<()>)>,
+}
+
+impl SecureFronts {
+    fn new(common: Option<Tls>) -> Self {
+        Self { common, own: Vec::new() }
+    }
+
+    fn has(&self, front: &Front) -> bool {
+        front.tls.is_some() || self.common.is_some()
+    }
+
+    /// Reads what a front presents.
+    fn load(&self, front: &Front) -> Result<Option<Tls>, Failure> {
+        let Some(tls) = &front.tls else { return Ok(self.common.clone()) };
+        let loaded = Tls::new(tls.settings());
+        loaded.map(Some).map_err(|error| Failure::Usage(format!("listen {}: {error}", front.address)))
+    }
+
+    /// Keeps what was opened for a front while the proxy runs.
+    fn watch(&mut self, front: &Front, tls: Option<&Tls>) {
+        self.own.retain(|(address, ..)| *address != front.address);
+        if let (Some(tls), Some(_)) = (tls, &front.tls) {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(tls.clone().watch());
+            self.own.push((front.address, tls.clone(), tasks));
+        }
+    }
+
+    fn forget(&mut self, address: SocketAddr) {
+        self.own.retain(|(other, ..)| *other != address);
+    }
 }
 
 fn add_front(
     server: Server,
     sockets: Vec<std::net::TcpListener>,
-    tls: Option<&Tls>,
+    front: &Front,
+    secure: &mut SecureFronts,
     proxy: &Proxy,
 ) -> Result<Server, Failure> {
-    let added = match tls {
-        Some(tls) => server.listen_tls_on(sockets, tls.clone(), proxy.service()),
-        None => server.listen_on(sockets, proxy.service()),
+    let tls = secure.load(front)?;
+    let added = match (front.trusted(), tls) {
+        (Some(proxies), tls) => server.listen_behind_on(sockets, proxies, tls, proxy.service()),
+        (None, Some(tls)) => server.listen_tls_on(sockets, tls, proxy.service()),
+        (None, None) => server.listen_on(sockets, proxy.service()),
     };
     Ok(added.context("a socket cannot be served")?)
 }
@@ -213,11 +297,11 @@ fn read_short(path: &Path) -> io::Result<String> {
 struct Operator {
     args: Arguments,
     proxy: Proxy,
-    tls: Option<Tls>,
+    secure: SecureFronts,
     running: Running,
     listeners: Listeners,
     /// What is served to clients, as it is configured.
-    fronts: Vec<SocketAddr>,
+    fronts: Vec<Front>,
     signals: Signals,
     notify: Notify,
     stop: Stop,
@@ -302,43 +386,63 @@ impl Operator {
         let config = load(&self.args)?;
         let wanted = fronts(&self.args, &config);
         let mut added = Vec::new();
-        for (address, origin) in &wanted {
-            if !self.listeners.has(*address) {
-                match self.listeners.get(*address, origin) {
-                    Ok(sockets) => added.push((*address, sockets)),
-                    Err(failure) => return Err(self.give_back(&added, failure)),
-                }
+        let others: Vec<&Front> = wanted.iter().filter(|front| !self.fronts.contains(front)).collect();
+        for front in others {
+            match self.prepare(front) {
+                Ok(opening) => added.push(opening),
+                Err(failure) => return Err(self.give_back(&added, failure)),
             }
         }
         let diff = match self.proxy.reload(&config) {
             Ok(diff) => diff,
             Err(error) => return Err(self.give_back(&added, Failure::Usage(error.to_string()))),
         };
-        for (_, sockets) in added {
-            let opened = match &self.tls {
-                Some(tls) => self.running.listen_tls_on(sockets, tls.clone(), self.proxy.service()).await,
-                None => self.running.listen_on(sockets, self.proxy.service()).await,
+        for Opening { front, tls, sockets, before } in added {
+            if let Some(bound) = before {
+                self.running.close(bound).await;
+            }
+            self.secure.watch(&front, tls.as_ref());
+            let (running, service) = (&mut self.running, self.proxy.service());
+            let opened = match (front.trusted(), tls) {
+                (Some(proxies), tls) => running.listen_behind_on(sockets, proxies, tls, service).await,
+                (None, Some(tls)) => running.listen_tls_on(sockets, tls, service).await,
+                (None, None) => running.listen_on(sockets, service).await,
             };
             opened.context("an address cannot be served")?;
         }
-        let systemd = self.fronts.iter().filter(|address| config.listen.is_empty() && self.listeners.has(**address));
-        let mut kept: Vec<SocketAddr> = wanted.iter().map(|(address, _)| *address).collect();
-        kept.extend(systemd);
-        for gone in std::mem::take(&mut self.fronts).into_iter().filter(|address| !kept.contains(address)) {
-            if let Some(bound) = self.listeners.close(gone) {
+        let mut kept = wanted;
+        for front in std::mem::take(&mut self.fronts) {
+            if kept.iter().any(|other| other.address == front.address) {
+                continue;
+            }
+            if config.listen.is_empty() && front.origin == "systemd" {
+                kept.push(front);
+            } else if let Some(bound) = self.listeners.close(front.address) {
+                self.secure.forget(front.address);
                 self.running.close(bound).await;
             }
         }
-        kept.dedup();
         self.fronts = kept;
         self.cut_at = Some(Instant::now() + Duration::from_secs(self.args.operation.drain_timeout));
         Ok(diff)
     }
 
+    /// Gets what a new or a changed front needs. One that only speaks otherwise keeps its sockets, so that nobody is
+    /// refused meanwhile.
+    fn prepare(&mut self, front: &Front) -> Result<Opening, Failure> {
+        let tls = self.secure.load(front)?;
+        let again = self.listeners.again(front.address).context("a socket cannot be shared")?;
+        let (sockets, before) = match again {
+            Some((bound, sockets)) => (sockets, Some(bound)),
+            None => (self.listeners.get(front.address, front.origin)?, None),
+        };
+        Ok(Opening { front: front.clone(), tls, sockets, before })
+    }
+
     /// Closes what was opened for a configuration that is refused after all.
-    fn give_back(&mut self, added: &[(SocketAddr, Vec<std::net::TcpListener>)], failure: Failure) -> Failure {
-        for (address, _) in added {
-            self.listeners.close(*address);
+    fn give_back(&mut self, added: &[Opening], failure: Failure) -> Failure {
+        for opening in added.iter().filter(|opening| opening.before.is_none()) {
+            self.listeners.close(opening.front.address);
         }
         failure
     }
@@ -407,6 +511,15 @@ impl Operator {
         }
         Ok(())
     }
+}
+
+/// A front that is to be served from now on.
+struct Opening {
+    front: Front,
+    tls: Option<Tls>,
+    sockets: Vec<std::net::TcpListener>,
+    /// Where the same address is served in another way until then.
+    before: Option<SocketAddr>,
 }
 
 async fn until(at: Option<Instant>) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Body, Client, ClientSettings, Fields, Method, OutgoingRequest};
+use engine::{Body, Client, ClientSettings, ClientTls, Fields, Method, OutgoingRequest};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -105,9 +105,13 @@ async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
         ticks.tick().await;
         let mut checks = JoinSet::new();
         for member in group.members().iter() {
-            let (client, check, upstream) = (client.clone(), check.clone(), Arc::clone(&member.upstream));
+            let (mut client, check, upstream) = (client.clone(), check.clone(), Arc::clone(&member.upstream));
+            let host = member.tls.as_ref().and_then(ClientTls::name);
+            if let Some(tls) = &member.tls {
+                client = client.over_tls(tls.clone());
+            }
             checks.spawn_local(async move {
-                let is_well = is_well(&client, &check, &upstream).await;
+                let is_well = is_well(&client, &check, &upstream, host).await;
                 (upstream, is_well)
             });
         }
@@ -122,11 +126,11 @@ async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
     }
 }
 
-/// Whether an upstream answers as it should.
-async fn is_well(client: &Client, check: &HealthCheck, upstream: &Upstream) -> bool {
+/// Whether an upstream answers as it should, asked by the name in its certificate if there is one.
+async fn is_well(client: &Client, check: &HealthCheck, upstream: &Upstream, host: Option<String>) -> bool {
     let mut fields = Fields::new();
     let named = fields
-        .append("host", upstream.address.to_string())
+        .append("host", host.unwrap_or_else(|| upstream.address.to_string()))
         .and_then(|()| fields.append("user-agent", "weaprous-health-check"));
     if named.is_err() {
         return false;

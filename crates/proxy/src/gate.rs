@@ -102,7 +102,10 @@ async fn ask(
     let lease = group.acquire(&ask, &shared.sealer, || shared.now_ms()).await.map_err(|_| broken("nobody is up"))?;
     let fields = question(onward).map_err(|error| broken(&error.to_string()))?;
     let request = OutgoingRequest { method: Method::Get, target: auth.path.clone(), fields, body: Body::Empty };
-    let client = Client::new(ClientSettings::default());
+    let mut client = Client::new(ClientSettings::default());
+    if let Some(tls) = &lease.tls {
+        client = client.over_tls(tls.clone());
+    }
     let answer = client.send(lease.upstream.address, request).await.map(|(head, body)| Answer::Response(head, body));
     let Ok(Answer::Response(head, body)) = answer else {
         group.failed(&lease.upstream, crate::health::Failure::Connect, shared.now_ms());

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use engine::ClientTls;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -33,6 +34,7 @@ use crate::upstream::Upstream;
 pub(crate) struct Group {
     pub(crate) conf: Arc<conf::Upstream>,
     members: Members,
+    security: Security,
     balance: Balance,
     /// Requests waiting for a member with room.
     waiting: AtomicU32,
@@ -59,6 +61,50 @@ pub(crate) struct Member {
     weight: u32,
     max_conns: Option<u32>,
     backup: bool,
+    /// `None`: in plain text.
+    pub(crate) tls: Option<ClientTls>,
+}
+
+/// How the members of a group are spoken to.
+#[derive(Debug)]
+enum Security {
+    Plain,
+    Tls(ClientTls),
+    /// The authorities cannot be read: nobody can be believed.
+    Broken,
+}
+
+impl Security {
+    fn of(conf: &conf::Upstream) -> Self {
+        match conf.tls.as_ref().map(|tls| ClientTls::new(&tls.trust)) {
+            None => Self::Plain,
+            Some(Ok(tls)) => Self::Tls(tls),
+            Some(Err(error)) => {
+                tracing::error!(upstream = conf.name, %error, "the upstream cannot be used");
+                Self::Broken
+            }
+        }
+    }
+
+    /// For a server, if it can be spoken to at all. Its certificate is for the name it is given by.
+    fn for_server(&self, conf: &conf::Upstream, server: &UpstreamServer) -> Option<Option<ClientTls>> {
+        let tls = match self {
+            Self::Plain => return Some(None),
+            Self::Tls(tls) => tls,
+            Self::Broken => return None,
+        };
+        let name = match (conf.tls.as_ref().and_then(|tls| tls.name.as_ref()), &server.address) {
+            (Some(name), _) | (None, ServerAddress::Name { host: name, .. }) => name,
+            (None, ServerAddress::Ip(_)) => return Some(Some(tls.clone())),
+        };
+        match tls.named(name) {
+            Ok(named) => Some(Some(named)),
+            Err(error) => {
+                tracing::error!(upstream = conf.name, %error, "no certificate can be for this server");
+                None
+            }
+        }
+    }
 }
 
 /// Every backend there is, so that those of equal name and address are one.
@@ -69,13 +115,19 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    fn member(&self, conf: &conf::Upstream, server: &UpstreamServer, address: SocketAddr) -> Member {
+    fn member(
+        &self,
+        conf: &conf::Upstream,
+        server: &UpstreamServer,
+        address: SocketAddr,
+        tls: Option<ClientTls>,
+    ) -> Member {
         // What stands in `proxy_pass` lines is the same wherever it stands; a block is a world of its own.
         let key = (conf.is_named.then(|| conf.name.clone()), address);
         let counted = || self.metrics.server(shown_name(conf), &address.to_string());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address, counted())));
-        Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup }
+        Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup, tls }
     }
 
     /// Those nobody has yet, counted by `metrics`.
@@ -116,6 +168,8 @@ pub(crate) struct Ask<'a> {
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) upstream: Arc<Upstream>,
+    /// `None`: in plain text.
+    pub(crate) tls: Option<ClientTls>,
     /// Whom to tell that there is room; only for groups with limits.
     group: Option<Arc<Group>>,
 }
@@ -151,11 +205,13 @@ type Candidates = SmallVec<[Candidate; 8]>;
 impl Group {
     pub(crate) fn new(conf: Arc<conf::Upstream>, registry: &Registry) -> Arc<Self> {
         let has_names = conf.servers.iter().any(|server| matches!(server.address, ServerAddress::Name { .. }));
-        let fixed = members(&conf, registry, &HashMap::new());
+        let security = Security::of(&conf);
+        let fixed = members(&conf, registry, &HashMap::new(), &security);
         Arc::new(Self {
             is_limited: conf.servers.iter().any(|server| server.max_conns.is_some()),
             members: if has_names { Members::Resolved(RwLock::new(fixed)) } else { Members::Fixed(fixed) },
             conf,
+            security,
             balance: Balance::default(),
             waiting: AtomicU32::new(0),
             freed: Notify::new(),
@@ -174,7 +230,7 @@ impl Group {
     /// Takes what look-ups brought. Members that stay keep their health and their requests.
     pub(crate) fn resolved(&self, registry: &Registry, found: &HashMap<(String, u16), Vec<SocketAddr>>) -> bool {
         let Members::Resolved(lock) = &self.members else { return false };
-        let new = members(&self.conf, registry, found);
+        let new = members(&self.conf, registry, found, &self.security);
         let mut old = lock.write().unwrap_or_else(PoisonError::into_inner);
         let addresses = |members: &[Member]| members.iter().map(|member| member.upstream.address).collect::<Vec<_>>();
         if addresses(&old) == addresses(&new) {
@@ -320,7 +376,8 @@ impl Group {
 
     fn lease(self: &Arc<Self>, member: &Member) -> Option<Lease> {
         let group = self.is_limited.then(|| Arc::clone(self));
-        member.upstream.enter(member.max_conns).then(|| Lease { upstream: Arc::clone(&member.upstream), group })
+        let upstream = Arc::clone(&member.upstream);
+        member.upstream.enter(member.max_conns).then(|| Lease { upstream, tls: member.tls.clone(), group })
     }
 
     /// Notes that a request to a member failed. Whether it is ejected now and was not before.
@@ -353,15 +410,18 @@ fn members(
     conf: &conf::Upstream,
     registry: &Registry,
     found: &HashMap<(String, u16), Vec<SocketAddr>>,
+    security: &Security,
 ) -> Arc<[Member]> {
     let mut members: Vec<Member> = Vec::new();
     for server in &conf.servers {
+        let Some(tls) = security.for_server(conf, server) else { continue };
+        let member = |address| registry.member(conf, server, address, tls.clone());
         match &server.address {
-            ServerAddress::Ip(address) => members.push(registry.member(conf, server, *address)),
+            ServerAddress::Ip(address) => members.push(member(*address)),
             ServerAddress::Name { host, port } => {
                 for address in found.get(&(host.clone(), *port)).into_iter().flatten() {
                     if members.iter().all(|member| member.upstream.address != *address) {
-                        members.push(registry.member(conf, server, *address));
+                        members.push(member(*address));
                     }
                 }
             }

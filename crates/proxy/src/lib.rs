@@ -55,7 +55,7 @@ pub use admin::{Admin, AdminError, Token};
 pub use conf::{Config, ConfigError, ConfigWarning, LoadError};
 pub use counters::{Snapshot, UpstreamSnapshot};
 pub use metrics::{Durations, RouteCounts, ServerCounts, ServerStatus, State, Status};
-pub use proxy::{Proxy, UnknownServer};
+pub use proxy::{OpenError, Proxy, UnknownServer};
 pub use relay::Relay;
 pub use reload::{Changes, Diff, diff};
 

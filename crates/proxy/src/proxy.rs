@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use engine::{BindError, Server, Stop};
+use engine::{BindError, ClientTls, Server, Stop, TlsError};
 use tokio::sync::Notify;
 
 use crate::access_log::{AccessLog, LogError};
@@ -31,6 +31,35 @@ pub struct Proxy {
     live: Arc<Live>,
 }
 
+/// Why a configuration cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The access log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Nobody can be believed to be this upstream.
+    #[error("upstream {upstream}: {error}")]
+    Tls {
+        /// Its name, or where it stands.
+        upstream: String,
+        /// What is wrong with the authorities.
+        #[source]
+        error: TlsError,
+    },
+}
+
+/// Whether there is somebody to vouch for every upstream behind `https://`.
+fn check_tls(config: &Config) -> Result<(), OpenError> {
+    for upstream in &config.upstreams {
+        if let Some(tls) = &upstream.tls {
+            let checked = ClientTls::new(&tls.trust);
+            checked.map_err(|error| OpenError::Tls { upstream: upstream.name.clone(), error })?;
+        }
+    }
+    Ok(())
+}
+
 /// No upstream of that name has such a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is no such server")]
@@ -38,20 +67,25 @@ pub struct UnknownServer;
 
 impl Proxy {
     /// A proxy that knows nothing yet about the health of its upstreams. An access log that cannot be opened is
-    /// reported and left out: [`Proxy::open`] refuses it.
+    /// reported and left out, and so are upstreams whose authorities cannot be read: [`Proxy::open`] refuses them.
     pub fn new(config: &Config) -> Self {
-        Self::open(config).unwrap_or_else(|error| {
+        Self::assemble(config).unwrap_or_else(|error| {
             tracing::error!(%error, "there is no access log");
             let without = Config { access_log: None, ..config.clone() };
-            Self::open(&without).expect("only the log can fail")
+            Self::assemble(&without).expect("only the log can fail")
         })
     }
 
     /// A proxy that knows nothing yet about the health of its upstreams.
     ///
     /// # Errors
-    /// The access log cannot be opened.
-    pub fn open(config: &Config) -> Result<Self, LogError> {
+    /// The access log cannot be opened, or the authorities for an upstream cannot be read.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        check_tls(config)?;
+        Ok(Self::assemble(config)?)
+    }
+
+    fn assemble(config: &Config) -> Result<Self, LogError> {
         let base = Arc::new(Base::new());
         let shared = Arc::new(Shared::new(config, base, None)?);
         let state = Mutex::new(Current { shared, config: config.clone() });
@@ -85,8 +119,9 @@ impl Proxy {
     /// what is under way with them is cut when [`Diff::servers`] has been served [`Proxy::cut_removed`].
     ///
     /// # Errors
-    /// The access log cannot be opened: nothing has changed.
-    pub fn reload(&self, config: &Config) -> Result<Diff, LogError> {
+    /// As [`Proxy::open`]: nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<Diff, OpenError> {
+        check_tls(config)?;
         let mut state = self.live.lock();
         let diff = diff(&state.config, config);
         let shared = Arc::new(Shared::new(config, Arc::clone(&state.shared.base), Some(&state.shared))?);

@@ -275,7 +275,7 @@ impl Worker {
             }
             tried.push(upstream.address);
             let try_timeout = try_timeout(errand, &tried);
-            match self.attempt(errand, upstream, try_timeout).await? {
+            match self.attempt(errand, &lease, try_timeout).await? {
                 Ok(answer) => {
                     if upstream.health.succeeded(self.shared.now_ms()) {
                         tracing::info!(upstream = %upstream.address, "upstream is back");
@@ -301,9 +301,10 @@ impl Worker {
     async fn attempt(
         &self,
         errand: &Errand<'_>,
-        upstream: &Upstream,
+        lease: &Lease,
         try_timeout: Option<Duration>,
     ) -> Result<Result<Answer, ClientError>, Page> {
+        let upstream = &*lease.upstream;
         let onward = Onward { upstream: upstream.address, ..errand.onward };
         let id = || errand.watch.id(onward.head, onward.trusted);
         let fields = headers::to_upstream(&onward).and_then(|mut fields| {
@@ -325,6 +326,9 @@ impl Worker {
         let mut client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened));
         if let Some(timeout) = try_timeout {
             client = client.waiting(timeout);
+        }
+        if let Some(tls) = &lease.tls {
+            client = client.over_tls(tls.clone());
         }
         let attempt = Attempt::begin(errand.watch, upstream);
         let outcome = if onward.upgrade.is_some() {
@@ -385,6 +389,8 @@ impl Worker {
                 told.map_err(|error| unfit(errand.place, upstream, &error.to_string()))?;
             }
             Body::Empty
+        } else if let Body::Empty | Body::Full(_) = body {
+            body // the upstream has no part in it any more
         } else if body.is_empty() {
             Body::Empty
         } else {
@@ -556,10 +562,11 @@ fn failed(place: &Place, error: Option<&ClientError>) -> Page {
 }
 
 fn unreachable(place: &Place, error: &ClientError) -> Page {
-    let what = match error.kind {
-        ClientErrorKind::Refused => "refused the connection",
-        ClientErrorKind::TimedOut => "did not accept a connection in time",
-        _ => "cannot be reached",
+    let what = match &error.kind {
+        ClientErrorKind::Refused => "refused the connection".to_owned(),
+        ClientErrorKind::TimedOut => "did not accept a connection in time".to_owned(),
+        ClientErrorKind::Tls(problem) => format!("cannot be talked to over TLS ({problem})"),
+        _ => "cannot be reached".to_owned(),
     };
     let members = place.group.as_ref().map(|group| group.members());
     let has_others = members.iter().flat_map(|all| all.iter()).any(|other| other.upstream.address != error.addr);

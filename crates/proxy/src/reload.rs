@@ -132,7 +132,7 @@ fn servers(config: &Config) -> Vec<(String, ())> {
 }
 
 fn listen(config: &Config) -> Vec<(SocketAddr, crate::conf::Listen)> {
-    config.listen.iter().map(|listen| (listen.address, *listen)).collect()
+    config.listen.iter().map(|listen| (listen.address, listen.clone())).collect()
 }
 
 #[cfg(test)]

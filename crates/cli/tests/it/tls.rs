@@ -1,5 +1,6 @@
 //! https as the programs speak it: with an authority made on the spot, and with certificates from files.
 
+use crate::support::chat;
 use crate::support::http::get;
 use crate::support::process::Weaprous;
 use rustls::pki_types::pem::PemObject as _;
@@ -264,4 +265,162 @@ fn the_proxy_speaks_tls_with_files_and_reloads_them() {
     let config = folder.path().join("proxy.conf");
     std::fs::write(&config, "host default {\n    respond 200 \"here\";\n}\n").unwrap();
     check_certificate_files("proxy", &["--config", config.to_str().unwrap()], "/");
+}
+
+#[test]
+fn two_terminals_chat_over_https_and_a_stranger_is_told_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = SecureUp::start(folder.path());
+    let url = format!("https://localhost:{}", up.secure.port());
+    let ca = folder.path().join("tls/ca.crt");
+    let ca = ["--ca", ca.to_str().unwrap()];
+    let mut alice = chat("Alice", &url, folder.path(), &ca);
+    let mut bob = chat("Bob", &url, folder.path(), &ca);
+    alice.linked_to("bob");
+    alice.process.type_line("over TLS");
+    bob.sees("general", "alice", "over TLS");
+
+    let mut stranger = chat("Mallory", &url, folder.path(), &[]);
+    stranger.process.wait_for_text("its certificate is not signed by a trusted authority");
+}
+
+#[test]
+fn a_tracker_without_anybody_to_vouch_for_it_is_not_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let arguments = ["chat", "--username", "alice", "--plain", "--peer-port", "0", "--data-dir", data];
+    let further = ["--server", "https://localhost:1", "--ca", "/nowhere/ca.crt"];
+    let (status, text) = Weaprous::start(arguments.iter().chain(&further)).end();
+    assert!(!status.success() && text.contains("/nowhere/ca.crt"), "{text}");
+}
+
+/// Two certificates in a folder, and the authorities behind them.
+struct Sites {
+    folder: tempfile::TempDir,
+    one: Made,
+    other: Made,
+}
+
+impl Sites {
+    fn new() -> Self {
+        let (folder, one, other) = (tempfile::tempdir().unwrap(), made(), made());
+        for (name, made) in [("one", &one), ("other", &other)] {
+            std::fs::write(folder.path().join(format!("{name}.crt")), &made.chain).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.key")), &made.key).unwrap();
+        }
+        Self { folder, one, other }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// The lines of a `tls` block with this certificate.
+    fn tls(&self, name: &str) -> String {
+        let (chain, key) = (self.file(&format!("{name}.crt")), self.file(&format!("{name}.key")));
+        format!("tls {{ certificate {chain} key {key}; }}")
+    }
+
+    fn write(&self, config: &str) -> String {
+        let path = self.folder.path().join("proxy.conf");
+        std::fs::write(&path, config).unwrap();
+        path.display().to_string()
+    }
+}
+
+/// A port that was free a moment ago: a configuration cannot ask for any free one.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn listen_with_tls_serves_and_changes_its_certificate_at_a_reload() {
+    let sites = Sites::new();
+    let (plain, secure) = (free_port(), free_port());
+    let config = |tls: &str| {
+        format!(
+            "listen 127.0.0.1:{plain};\nlisten 127.0.0.1:{secure} {tls}\nhost default {{ respond 200 \"$scheme\"; }}\n"
+        )
+    };
+    let path = sites.write(&config(&sites.tls("one")));
+    let mut process = Weaprous::start(["proxy", "--no-watch", "--config", &path].iter());
+    process.wait_for_text(&format!("http://127.0.0.1:{plain}"));
+    process.wait_for_text(&format!("https://127.0.0.1:{secure}"));
+    let addr = SocketAddr::from(([127, 0, 0, 1], secure));
+    let host = format!("localhost:{secure}");
+    let ask = |by: &Made| exchange(&by.authority, addr, "localhost", &request("GET", "/", &host, "", ""));
+    assert!(ask(&sites.one).unwrap().starts_with("HTTP/1.1 200"));
+    assert!(ask(&sites.other).is_err());
+    assert_eq!(get(SocketAddr::from(([127, 0, 0, 1], plain)), "/", &[]).status, 200);
+
+    sites.write(&config(&sites.tls("other")));
+    process.signal("HUP");
+    process.wait_for_text("reloaded");
+    let end = Instant::now() + PATIENCE;
+    while ask(&sites.other).is_err() {
+        assert!(Instant::now() < end, "the new certificate is not presented");
+    }
+    assert!(ask(&sites.one).is_err(), "the old certificate is gone");
+
+    sites.write(&config("tls { certificate /nowhere.crt key /nowhere.key; }"));
+    process.signal("HUP");
+    process.wait_for_text("the configuration is not reloaded");
+    assert!(ask(&sites.other).unwrap().starts_with("HTTP/1.1 200"), "what was there goes on");
+}
+
+#[test]
+fn the_proxy_protocol_says_who_the_client_is() {
+    let sites = Sites::new();
+    let (plain, secure, distrusting) = (free_port(), free_port(), free_port());
+    let config = |trusted: &str| {
+        format!(
+            "trusted_proxy {trusted};\nlisten 127.0.0.1:{plain} proxy_protocol;\nlisten 127.0.0.1:{secure} \
+             proxy_protocol {}\nhost default {{ redirect 307 /$remote_addr; }}\n",
+            sites.tls("one")
+        )
+    };
+    let path = sites.write(&config("127.0.0.1"));
+    let mut process = Weaprous::start(["proxy", "--no-watch", "--config", &path].iter());
+    process.wait_for_text(&format!("https://127.0.0.1:{secure}"));
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let say = |port: u16, start: &[u8]| {
+        let mut socket = TcpStream::connect(at(port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Whoever is not trusted may find the connection closed already.
+        let _ = socket.write_all(&[start, get.as_bytes()].concat());
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    let line = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n";
+    let answer = say(plain, line);
+    assert!(answer.contains("location: /192.0.2.7\r\n"), "{answer}");
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc0\0\x02\x01\x12\x67\0\x50";
+    let answer = say(plain, binary);
+    assert!(answer.contains("location: /192.0.2.8\r\n"), "{answer}");
+    let answer = say(plain, b"PROXY UNKNOWN\r\n");
+    assert!(answer.contains("location: /127.0.0.1\r\n"), "{answer}");
+    assert_eq!(say(plain, b""), "", "a client that says nothing of the kind gets nothing");
+    assert_eq!(say(plain, b"PROXY TCP4 nonsense\r\n"), "");
+
+    let connection =
+        ClientConnection::new(client(&sites.one.authority, b"http/1.1"), ServerName::try_from("localhost").unwrap());
+    let mut socket = TcpStream::connect(at(secure)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(line).unwrap();
+    let mut stream = StreamOwned::new(connection.unwrap(), socket);
+    stream.write_all(get.replace("Host: a", "Host: localhost").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("location: /192.0.2.7\r\n"), "{answer}");
+
+    sites.write(&config("10.9.8.7").replace(&format!(":{plain} "), &format!(":{distrusting} ")));
+    process.signal("HUP");
+    process.wait_for_text("reloaded");
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(at(distrusting)).is_err() {
+        assert!(Instant::now() < end, "nobody listens");
+    }
+    assert_eq!(say(distrusting, line), "", "this machine is no trusted proxy any more");
 }

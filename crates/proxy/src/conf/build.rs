@@ -12,7 +12,7 @@ use super::suggest::suggestion;
 use super::table::{self, Place, Shape};
 use super::tree::{self, Statement};
 use super::{
-    Config, ERRORS_MAX, Host, Listen, Location, Network, PathPattern, Upstream, rules, upstreams, value, warn,
+    Config, ERRORS_MAX, Host, Listen, Location, Network, PathPattern, Upstream, rules, tls, upstreams, value, warn,
 };
 
 /// What became of a text.
@@ -28,7 +28,8 @@ pub(super) struct Built {
 /// Reads a text as far as it can be understood.
 pub(super) fn build(text: &str) -> Built {
     let (statements, flaws) = tree::read(text);
-    let mut builder = Builder { text, flaws, warnings: Vec::new(), declared: Vec::new(), inline: Vec::new() };
+    let mut builder =
+        Builder { text, flaws, warnings: Vec::new(), declared: Vec::new(), inline: Vec::new(), secure: Vec::new() };
     let config = builder.file(&statements);
     builder.flaws.sort_by_key(|flaw| flaw.at);
     builder.warnings.sort_by_key(|flaw| flaw.at);
@@ -51,6 +52,8 @@ pub(super) struct Builder<'a> {
     pub(super) declared: Vec<Declared>,
     /// Upstreams made of the `proxy_pass` lines of one place.
     pub(super) inline: Vec<Arc<Upstream>>,
+    /// What stands behind `https://`.
+    pub(super) secure: Vec<String>,
 }
 
 /// The words of a statement, one after the other.
@@ -79,6 +82,7 @@ impl Builder<'_> {
     fn file(&mut self, statements: &[Statement]) -> Config {
         let mut config = Config::default();
         self.check_places(statements, Place::Top);
+        tls::secure_names(statements, &mut self.secure);
         for statement in statements.iter().filter(|statement| statement.name.text == "upstream") {
             self.upstream(statement);
         }
@@ -106,6 +110,7 @@ impl Builder<'_> {
                 _ => {}
             }
         }
+        self.check_proxy_protocol(statements, &config);
         self.warn_of_unused();
         warn::ports(self, &config, &known);
         config.upstreams = self.declared.iter().filter_map(|declared| declared.upstream.clone()).collect();
@@ -117,17 +122,42 @@ impl Builder<'_> {
         let mut words = Words::of(statement);
         let token = words.peek()?.clone();
         let address = self.value(&mut words, "a port like `8080` or an address like `0.0.0.0:8080`", value::listen)?;
-        if let Some(word) = words.peek()
-            && ["tls", "proxy_protocol", "h2"].contains(&word.text.as_str())
-        {
-            self.flaw_at(word, "`;`", &format!("`{}` is not supported yet", word.text));
+        let (mut secure_at, mut proxy_protocol) = (None, false);
+        while let Some(word) = words.next() {
+            match word.text.as_str() {
+                "tls" if secure_at.is_none() => secure_at = Some(word.start),
+                "proxy_protocol" if !proxy_protocol => proxy_protocol = true,
+                _ => {
+                    self.flaw_at(word, "`tls`, `proxy_protocol` or `;`", "");
+                    return None;
+                }
+            }
+        }
+        let tls = match secure_at {
+            Some(at) => Some(tls::listen(self, statement, at)?),
+            None => None,
+        };
+        if tls.is_none() && statement.block.is_some() {
+            self.flaw_at(&statement.end, "`;`, or `tls` before the block", "");
             return None;
         }
-        self.end(&mut words);
         if others.iter().any(|other| other.address == address) {
             self.flaw_at(&token, "each address once", "remove one of them");
         }
-        Some(Listen { address })
+        Some(Listen { address, tls, proxy_protocol })
+    }
+
+    /// Whoever may say who a client is has to be named: everybody else could be anybody.
+    fn check_proxy_protocol(&mut self, statements: &[Statement], config: &Config) {
+        if !config.trusted.is_empty() {
+            return;
+        }
+        let is_told = |word: &&Token| word.text == "proxy_protocol";
+        let listens = statements.iter().filter(|statement| statement.name.text == "listen");
+        if let Some(word) = listens.flat_map(|statement| &statement.words).find(is_told) {
+            let hint = "add `trusted_proxy ADDRESS;` with the address of the proxy in front";
+            self.flaw_at(word, "`proxy_protocol` together with a `trusted_proxy`", hint);
+        }
     }
 
     fn access_log(&mut self, statement: &Statement) -> Option<LogSettings> {
@@ -269,7 +299,7 @@ impl Builder<'_> {
     }
 
     /// Notes every statement that may not stand here, cannot be used yet, or stands here twice.
-    fn check_places(&mut self, statements: &[Statement], place: Place) {
+    pub(super) fn check_places(&mut self, statements: &[Statement], place: Place) {
         let mut seen: Vec<&str> = Vec::new();
         for statement in statements {
             let name = &statement.name;

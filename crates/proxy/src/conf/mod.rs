@@ -27,6 +27,7 @@ mod network;
 mod rules;
 mod suggest;
 mod table;
+mod tls;
 mod tree;
 mod upstreams;
 mod value;

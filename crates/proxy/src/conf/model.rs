@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::{CertificateFiles, ClientAuth, TlsSettings, Trust};
+
 use super::Network;
 
 /// One `host` block.
@@ -199,6 +201,17 @@ pub struct Upstream {
     pub queue: Option<Queue>,
     /// How often names are looked up again.
     pub resolve_interval: Duration,
+    /// How they are spoken to over TLS; `None`: in plain text.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// TLS on the way to backends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct UpstreamTls {
+    /// Who vouches for them.
+    pub trust: Trust,
+    /// What their certificates are for, if not the name or the address they are given by.
+    pub name: Option<String>,
 }
 
 /// How often names are looked up again when nothing else is said: the usual life of a record that is meant to move.
@@ -486,8 +499,33 @@ impl Variable {
 }
 
 /// One address to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// The address.
     pub address: SocketAddr,
+    /// What is presented to clients; `None`: in plain text, or what the command line says.
+    pub tls: Option<ListenTls>,
+    /// Whether every connection begins with the word of a trusted proxy about who the client is.
+    pub proxy_protocol: bool,
+}
+
+/// TLS on the way to clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenTls {
+    /// Chosen by name, the first is the default; never empty.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether clients are asked for certificates.
+    pub client_auth: ClientAuth,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
+impl ListenTls {
+    /// As the engine takes it.
+    pub fn settings(&self) -> TlsSettings {
+        let mut settings = TlsSettings::many(self.certificates.clone());
+        settings.client_auth = self.client_auth.clone();
+        settings.http2 = self.http2;
+        settings
+    }
 }

@@ -15,7 +15,7 @@ use super::value::{self, PassTarget};
 use super::{
     AccessRule, Action, BasicAuth, Ejection, ErrorPage, FilesAction, ForwardAuth, HeaderChange, HeaderEdit, Network,
     Pass, Policy, RateKey, RateLimit, Redirect, Respond, Rewrite, Rules, Template, Timeouts, Upstream, UpstreamServer,
-    upstreams,
+    UpstreamTls, tls, upstreams,
 };
 
 const DURATION: &str = "a duration like `500ms`, `10s` or `2m`, at most an hour";
@@ -30,6 +30,7 @@ pub(super) struct Draft {
     /// Names and places of what only makes sense on the way to a backend.
     pub(super) only_for_backends: Vec<(String, usize)>,
     policy: Option<(Policy, usize)>,
+    tls: tls::Draft,
     request_headers: Vec<HeaderEdit>,
     response_headers: Vec<HeaderEdit>,
     pub(super) rewrite: Option<(Rewrite, usize)>,
@@ -64,7 +65,8 @@ impl<T> Switch<T> {
 #[derive(Debug, Clone)]
 enum Answerer {
     Named(Arc<Upstream>),
-    Inline(Vec<UpstreamServer>),
+    /// Backends by address, and whether they are spoken to over TLS.
+    Inline(Vec<UpstreamServer>, bool),
     Redirect(Redirect),
     Respond(Respond),
     Files(PathBuf),
@@ -87,6 +89,7 @@ impl Draft {
             self.attempted = host.attempted;
         }
         self.policy = self.policy.or_else(|| host.policy.clone());
+        self.tls.inherit(&host.tls);
         inherit_headers(&mut self.request_headers, &host.request_headers);
         inherit_headers(&mut self.response_headers, &host.response_headers);
         self.rewrite = self.rewrite.or_else(|| host.rewrite.clone());
@@ -151,6 +154,16 @@ pub(super) fn read(builder: &mut Builder<'_>, block: &[Statement]) -> Draft {
                 .hint(format!("move this line into `upstream {} {{ … }}`", upstream.name)),
         );
     }
+    match (&draft.action, draft.tls.at) {
+        (Some(Answerer::Named(upstream)), Some(at)) => builder.note(
+            Flaw::new(at, "what is said about certificates inside the `upstream` block", "`upstream_tls_…`")
+                .hint(format!("move this line into `upstream {} {{ … }}`", upstream.name)),
+        ),
+        (Some(Answerer::Inline(_, false)), Some(at)) => {
+            builder.warn(at, "the backends of this block are spoken to without TLS", "write `proxy_pass https://…`");
+        }
+        _ => {}
+    }
     draft
 }
 
@@ -158,6 +171,7 @@ impl Draft {
     fn directive(&mut self, builder: &mut Builder<'_>, statement: &Statement) {
         let name = statement.name.text.as_str();
         match name {
+            _ if self.tls.directive(builder, statement) => {}
             "proxy_pass" | "redirect" | "respond" | "files" => {
                 self.attempted = true;
                 self.answerer(builder, statement);
@@ -204,7 +218,9 @@ impl Draft {
                 None => self.attempted = true,
             },
         }
-        let is_for_backends = name.starts_with("proxy_") && name != "proxy_pass" || name.ends_with("_timeout");
+        let is_for_backends = name.starts_with("proxy_") && name != "proxy_pass"
+            || name.starts_with("upstream_")
+            || name.ends_with("_timeout");
         if is_for_backends || ["dist_policy", "retries", "keepalive_connections"].contains(&name) {
             self.only_for_backends.push((name.to_owned(), statement.name.start));
         }
@@ -230,11 +246,11 @@ impl Draft {
     }
 
     fn proxy_pass(&mut self, builder: &mut Builder<'_>, statement: &Statement) {
-        let Some(target) = builder.single(statement, BACKEND, value::pass_target) else { return };
+        let Some((target, is_secure)) = builder.single(statement, BACKEND, value::pass_target) else { return };
         let Some(token) = statement.words.first() else { return };
-        match resolve(builder, token, target) {
+        match resolve(builder, token, target, is_secure) {
             Some(Resolved::Upstream(upstream)) => match &self.action {
-                Some(Answerer::Named(_) | Answerer::Inline(_)) => builder.flaw_at(
+                Some(Answerer::Named(_) | Answerer::Inline(..)) => builder.flaw_at(
                     token,
                     "one `proxy_pass` when it names an upstream",
                     "put all servers into the `upstream` block",
@@ -242,13 +258,16 @@ impl Draft {
                 _ => self.set_action(builder, &statement.name, Some(Answerer::Named(upstream))),
             },
             Some(Resolved::Server(server)) => match &mut self.action {
-                Some(Answerer::Inline(servers)) => servers.push(server),
+                Some(Answerer::Inline(_, others)) if *others != is_secure => {
+                    builder.flaw_at(token, "one scheme for all backends of a block", "");
+                }
+                Some(Answerer::Inline(servers, _)) => servers.push(server),
                 Some(Answerer::Named(_)) => builder.flaw_at(
                     token,
                     "one `proxy_pass` when it names an upstream",
                     "put all servers into the `upstream` block",
                 ),
-                _ => self.set_action(builder, &statement.name, Some(Answerer::Inline(vec![server]))),
+                _ => self.set_action(builder, &statement.name, Some(Answerer::Inline(vec![server], is_secure))),
             },
             None => {}
         }
@@ -281,17 +300,23 @@ enum Resolved {
 }
 
 /// An `upstream` block of that name, or else an address or a name to look up.
-fn resolve(builder: &mut Builder<'_>, token: &Token, target: PassTarget) -> Option<Resolved> {
+fn resolve(builder: &mut Builder<'_>, token: &Token, target: PassTarget, is_secure: bool) -> Option<Resolved> {
     let name = match target {
         PassTarget::Address(address) => return Some(Resolved::Server(upstreams::server(address))),
         PassTarget::Bare(name) => name,
     };
     if let Some(declared) = builder.declared.iter_mut().find(|declared| declared.name == name) {
         declared.is_used = true;
-        return declared.upstream.clone().map(Resolved::Upstream);
+        let upstream = declared.upstream.clone()?;
+        if upstream.tls.is_some() != is_secure {
+            let hint = "another line speaks https with this upstream: all do, or none";
+            builder.flaw_at(token, "one scheme for an upstream", hint);
+        }
+        return Some(Resolved::Upstream(upstream));
     }
     if name.contains('.') {
-        return Some(Resolved::Server(upstreams::server(super::ServerAddress::Name { host: name, port: 80 })));
+        let port = value::default_port(is_secure);
+        return Some(Resolved::Server(upstreams::server(super::ServerAddress::Name { host: name, port })));
     }
     let names: Vec<&str> = builder.declared.iter().map(|declared| declared.name.as_str()).collect();
     let hint = suggestion(&name, &names).unwrap_or_else(|| {
@@ -426,7 +451,7 @@ fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Swit
     }
     let mut words = Words::of(statement);
     let token = words.peek().cloned();
-    let (target, path) = builder.value(&mut words, EXPECTED, value::pass_url)?;
+    let (target, is_secure, path) = builder.value(&mut words, EXPECTED, value::pass_url)?;
     let mut copy: Vec<String> = Vec::new();
     builder.options(&mut words, |_, names| {
         for name in names.split(',') {
@@ -435,11 +460,11 @@ fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Swit
         }
         Ok(())
     });
-    let upstream = match resolve(builder, &token?, target)? {
+    let upstream = match resolve(builder, &token?, target, is_secure)? {
         Resolved::Upstream(upstream) => upstream,
         Resolved::Server(server) => {
             let name = format!("forward_auth {}", server.address);
-            let upstream = inline(name, vec![server], Policy::default());
+            let upstream = inline(name, vec![server], Policy::default(), is_secure.then(UpstreamTls::default));
             if !builder.inline.contains(&upstream) {
                 builder.inline.push(Arc::clone(&upstream));
             }
@@ -497,7 +522,7 @@ fn is_off(statement: &Statement) -> bool {
     matches!(&statement.words[..], [word] if word.text == "off")
 }
 
-fn inline(name: String, servers: Vec<UpstreamServer>, policy: Policy) -> Arc<Upstream> {
+fn inline(name: String, servers: Vec<UpstreamServer>, policy: Policy, tls: Option<UpstreamTls>) -> Arc<Upstream> {
     Arc::new(Upstream {
         name,
         is_named: false,
@@ -508,6 +533,7 @@ fn inline(name: String, servers: Vec<UpstreamServer>, policy: Policy) -> Arc<Ups
         slow_start: None,
         queue: None,
         resolve_interval: RESOLVE_INTERVAL_DEFAULT,
+        tls,
     })
 }
 
@@ -529,11 +555,12 @@ pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path:
             }
             Action::Files(FilesAction { folder, strip_prefix: rewrite.map(|rewrite| rewrite.prefix) })
         }
-        Some(passing @ (Answerer::Named(_) | Answerer::Inline(_))) => {
+        Some(passing @ (Answerer::Named(_) | Answerer::Inline(..))) => {
             let upstream = match passing {
-                Answerer::Inline(servers) => {
+                Answerer::Inline(servers, is_secure) => {
                     let policy = draft.policy.map(|(policy, _)| policy).unwrap_or_default();
-                    let upstream = inline(format!("{label}{path}"), servers, policy);
+                    let upstream =
+                        inline(format!("{label}{path}"), servers, policy, is_secure.then(|| draft.tls.finish()));
                     builder.inline.push(Arc::clone(&upstream));
                     upstream
                 }

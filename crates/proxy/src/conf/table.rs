@@ -5,6 +5,8 @@
 pub(super) enum Place {
     /// Outside all blocks.
     Top,
+    /// In the block of a `listen … tls`.
+    Listen,
     /// In an `upstream` block.
     Upstream,
     /// In a `host` block.
@@ -18,6 +20,7 @@ impl Place {
     pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Top => "`host`, `upstream`, `listen` or `trusted_proxy`",
+            Self::Listen => "`certificate`, `client_ca`, `http2` or `}`",
             Self::Upstream => "a directive of an `upstream` block, or `}`",
             Self::Host => "a directive of a `host` block, or `}`",
             Self::Location => "a directive of a `location` block, or `}`",
@@ -28,6 +31,7 @@ impl Place {
     fn whereabouts(self) -> &'static str {
         match self {
             Self::Top => "outside all blocks",
+            Self::Listen => "inside the block of a `listen … tls`",
             Self::Upstream => "inside an `upstream` block",
             Self::Host => "inside a `host` block",
             Self::Location => "inside a `location` block",
@@ -42,6 +46,8 @@ pub(super) enum Shape {
     Line,
     /// Words and a block.
     Block,
+    /// Words, and `;` or a block.
+    Either,
 }
 
 /// One directive.
@@ -59,6 +65,7 @@ pub(super) struct Directive {
 }
 
 const TOP: &[Place] = &[Place::Top];
+const LISTEN: &[Place] = &[Place::Listen];
 const UPSTREAM: &[Place] = &[Place::Upstream];
 const HOST: &[Place] = &[Place::Host];
 const RULES: &[Place] = &[Place::Host, Place::Location];
@@ -88,7 +95,10 @@ const fn later(directive: Directive, missing: &'static str) -> Directive {
 
 /// All of them, in the order of the reference.
 pub(super) const DIRECTIVES: &[Directive] = &[
-    many("listen", TOP),
+    Directive { shape: Shape::Either, ..many("listen", TOP) },
+    many("certificate", LISTEN),
+    with(line("client_ca", LISTEN), &["optional"]),
+    line("http2", LISTEN),
     many("trusted_proxy", TOP),
     block("upstream", TOP),
     with(many("server", UPSTREAM), &["weight", "max_conns", "backup"]),
@@ -98,6 +108,9 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     line("slow_start", UPSTREAM),
     with(line("queue", UPSTREAM), &["wait"]),
     line("resolve_interval", UPSTREAM),
+    line("upstream_tls_ca", BALANCED),
+    line("upstream_tls_name", BALANCED),
+    line("upstream_tls_verify", BALANCED),
     block("host", TOP),
     block("location", HOST),
     many("proxy_pass", RULES),
@@ -152,6 +165,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("reverse_proxy", "write `proxy_pass http://127.0.0.1:9000;`"),
     ("set_real_ip_from", "write `trusted_proxy`"),
     ("proxy_hide_header", "write `remove_header`"),
+    ("proxy_ssl_trusted_certificate", "write `upstream_tls_ca FILE;`"),
+    ("proxy_ssl_name", "write `upstream_tls_name NAME;`"),
+    ("proxy_ssl_verify", "it is always verified, unless `upstream_tls_verify off;` says otherwise"),
+    ("ssl_certificate", "write `listen 443 tls { certificate FILE key FILE; }`"),
     ("include", "one file holds everything"),
 ];
 

@@ -67,6 +67,7 @@ impl Reader<'_> {
             words.push(self.take());
         }
         let is_block = match directive {
+            Some(directive) if directive.shape == Shape::Either => self.token.kind == Kind::Open,
             Some(directive) => directive.shape == Shape::Block,
             None => self.token.kind == Kind::Open,
         };

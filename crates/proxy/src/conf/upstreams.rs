@@ -8,7 +8,7 @@ use super::model::RESOLVE_INTERVAL_DEFAULT;
 use super::suggest::suggestion;
 use super::table::POLICIES;
 use super::tree::Statement;
-use super::{Ejection, HealthCheck, Policy, Queue, ServerAddress, Upstream, UpstreamServer, value};
+use super::{Ejection, HealthCheck, Policy, Queue, ServerAddress, Upstream, UpstreamServer, tls, value};
 
 const DURATION: &str = "a duration like `500ms`, `10s` or `2m`, at most an hour";
 
@@ -29,15 +29,21 @@ pub(super) fn read(
         slow_start: None,
         queue: None,
         resolve_interval: RESOLVE_INTERVAL_DEFAULT,
+        tls: None,
     };
+    let is_secure = builder.secure.iter().any(|other| other == name);
+    let mut secure = tls::Draft::default();
     let mut tries_server = false;
     for line in block {
+        if secure.directive(builder, line) {
+            continue;
+        }
         let duration =
             |builder: &mut Builder<'_>| builder.single(line, DURATION, |text| value::duration(text).ok_or(""));
         match line.name.text.as_str() {
             "server" => {
                 tries_server = true;
-                let server = read_server(builder, line);
+                let server = read_server(builder, line, is_secure);
                 upstream.servers.extend(server);
             }
             "dist_policy" => upstream.policy = policy(builder, line).unwrap_or_default(),
@@ -49,6 +55,10 @@ pub(super) fn read(
             _ => {}
         }
     }
+    if let (Some(at), false) = (secure.at, is_secure) {
+        builder.warn(at, "no `proxy_pass` speaks https with this upstream", "write `proxy_pass https://…`");
+    }
+    upstream.tls = is_secure.then(|| secure.finish());
     if upstream.servers.is_empty() && !tries_server {
         let flaw = Flaw::new(statement.name.start, "an `upstream` with a `server`", "one without");
         builder.note(flaw.hint("add `server 127.0.0.1:9000;` inside the block"));
@@ -70,10 +80,10 @@ pub(super) fn server(address: ServerAddress) -> UpstreamServer {
     UpstreamServer { address, weight: 1, max_conns: None, backup: false }
 }
 
-fn read_server(builder: &mut Builder<'_>, statement: &Statement) -> Option<UpstreamServer> {
+fn read_server(builder: &mut Builder<'_>, statement: &Statement, is_secure: bool) -> Option<UpstreamServer> {
     let mut words = Words::of(statement);
     let expected = "an address like `127.0.0.1:9000` or `app.example.org:9000`";
-    let mut server = server(builder.value(&mut words, expected, value::server_address)?);
+    let mut server = server(builder.value(&mut words, expected, |text| value::server_address(text, is_secure))?);
     builder.options(&mut words, |name, text| {
         match name {
             "weight" => server.weight = number(text, "a weight from 1 to 1000", 1..=1000)?,

@@ -93,39 +93,43 @@ pub(super) enum PassTarget {
     Bare(String),
 }
 
-/// `http://host[:port]`, `localhost` standing for 127.0.0.1. The error is a hint.
-pub(super) fn pass_target(text: &str) -> Result<PassTarget, &'static str> {
-    let rest = after_scheme(text)?;
+/// `http[s]://host[:port]`, `localhost` standing for 127.0.0.1, and whether it is https. The error is a hint.
+pub(super) fn pass_target(text: &str) -> Result<(PassTarget, bool), &'static str> {
+    let (rest, is_secure) = after_scheme(text)?;
     if rest.contains('/') {
         return Err("without a path: the request's own path is passed on; `rewrite` changes it");
     }
-    authority(rest)
+    Ok((authority(rest, is_secure)?, is_secure))
 }
 
-/// `http://host[:port]/path`. The error is a hint.
-pub(super) fn pass_url(text: &str) -> Result<(PassTarget, String), &'static str> {
-    let rest = after_scheme(text)?;
+/// `http[s]://host[:port]/path`, and whether it is https. The error is a hint.
+pub(super) fn pass_url(text: &str) -> Result<(PassTarget, bool, String), &'static str> {
+    let (rest, is_secure) = after_scheme(text)?;
     let slash = rest.find('/').unwrap_or(rest.len());
     let (host, path) = rest.split_at(slash);
     let path = if path.is_empty() { "/" } else { path };
     target(path)?;
-    Ok((authority(host)?, path.to_owned()))
+    Ok((authority(host, is_secure)?, is_secure, path.to_owned()))
 }
 
-fn after_scheme(text: &str) -> Result<&str, &'static str> {
+fn after_scheme(text: &str) -> Result<(&str, bool), &'static str> {
     match text.split_once("://") {
-        Some(("http", rest)) => Ok(rest),
-        Some(("https" | "h2" | "h2c", _)) => Err("not supported yet: backends are spoken to in plain http"),
-        Some(_) => Err("only `http://` is supported"),
+        Some(("http", rest)) => Ok((rest, false)),
+        Some(("https", rest)) => Ok((rest, true)),
+        Some(("h2" | "h2c", _)) => Err("not supported yet: backends are spoken to in HTTP/1.1"),
+        Some(_) => Err("only `http://` and `https://` are supported"),
         None => Err("it begins with `http://`"),
     }
 }
 
-fn authority(text: &str) -> Result<PassTarget, &'static str> {
+fn authority(text: &str, is_secure: bool) -> Result<PassTarget, &'static str> {
     const ADDRESS: &str = "an IP address or a name, and a port from 1 to 65535";
     let (host, port) = split_port(text).ok_or(ADDRESS)?;
     if let Some(ip) = ip_address(host) {
-        return Ok(PassTarget::Address(ServerAddress::Ip(SocketAddr::new(ip, port.unwrap_or(80)))));
+        return Ok(PassTarget::Address(ServerAddress::Ip(SocketAddr::new(
+            ip,
+            port.unwrap_or(default_port(is_secure)),
+        ))));
     }
     let host = checked_name(host).ok_or(ADDRESS)?;
     Ok(match port {
@@ -135,13 +139,13 @@ fn authority(text: &str) -> Result<PassTarget, &'static str> {
 }
 
 /// The address of a server in an `upstream` block. The error is a hint.
-pub(super) fn server_address(text: &str) -> Result<ServerAddress, &'static str> {
+pub(super) fn server_address(text: &str, is_secure: bool) -> Result<ServerAddress, &'static str> {
     if text.contains("://") {
         return Err("without a scheme: only the address and the port");
     }
-    match authority(text)? {
+    match authority(text, is_secure)? {
         PassTarget::Address(address) => Ok(address),
-        PassTarget::Bare(host) => Ok(ServerAddress::Name { host, port: 80 }),
+        PassTarget::Bare(host) => Ok(ServerAddress::Name { host, port: default_port(is_secure) }),
     }
 }
 
@@ -172,6 +176,17 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     let port = port_number(port).ok_or(HINT)?;
     let ip = if host == "*" { Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { ip_address(host) };
     Ok(SocketAddr::new(ip.ok_or(HINT)?, port))
+}
+
+/// The port of a URL or a server that names none.
+pub(super) fn default_port(is_secure: bool) -> u16 {
+    if is_secure { 443 } else { 80 }
+}
+
+/// A name or an address as it stands in a certificate. The error is a hint.
+pub(super) fn certificate_name(text: &str) -> Result<String, &'static str> {
+    let name = ip_address(text).map(|ip| ip.to_string()).or_else(|| checked_name(text));
+    name.ok_or("a host name or an IP address, without a port")
 }
 
 /// The name of an `upstream` block. The error is a hint.

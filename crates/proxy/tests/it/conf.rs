@@ -235,14 +235,13 @@ fn backends_that_are_none() {
     let backend = "an address like `http://127.0.0.1:9000`";
     for (value, hint) in [
         ("127.0.0.1:9000", "begins with `http://`"),
-        ("https://127.0.0.1:9000", "not supported yet"),
         ("h2://127.0.0.1:9000", "not supported yet"),
         ("http://127.0.0.1:9000/app", "without a path"),
         ("http://127.0.0.1:0", "1 to 65535"),
         ("http://127.0.0.1:65536", "1 to 65535"),
         ("http://127.0.0.1:+80", "1 to 65535"),
         ("http://1.2.3:80", "an IP address"),
-        ("ftp://1.2.3.4", "only `http://`"),
+        ("ftp://1.2.3.4", "only `http://` and `https://`"),
     ] {
         let text = format!("host a {{\n  proxy_pass {value};\n  proxy_pass http://1.2.3.4:5;\n}}");
         check(&text, &[(&format!("p.conf:2:14: expected {backend}, found `{value}`"), hint)]);
@@ -485,9 +484,9 @@ fn mistakes_in_what_answers() {
         ("respond 200; rate_limit 10/s key=cookie;", 34, "`address` or `header:NAME`, found `cookie`", ""),
         ("respond 200; error_page 200 x;", 25, "a status from 400 to 599, found `200`", ""),
         (
-            "respond 200; forward_auth https://a/;",
+            "respond 200; forward_auth h2://a/;",
             27,
-            "a URL like `http://127.0.0.1:9001/verify`, or `off`, found `https://a/`",
+            "a URL like `http://127.0.0.1:9001/verify`, or `off`, found `h2://a/`",
             "not supported yet",
         ),
         ("respond 200; proxy_remove_header Host;", 34, "another field than `Host`, found `Host`", "exactly one"),
@@ -510,7 +509,30 @@ fn mistakes_in_what_answers() {
     }
     check(
         "listen 80 tls;\nhost a { respond 200; }",
-        &[("p.conf:1:11: expected `;`, found `tls`", "not supported yet")],
+        &[("p.conf:1:11: expected `tls` and a block with a `certificate`, found `tls` alone", "certificate site.crt")],
+    );
+    check(
+        "listen 80 h2;\nhost a { respond 200; }",
+        &[("p.conf:1:11: expected `tls`, `proxy_protocol` or `;`, found `h2`", "")],
+    );
+    check(
+        "listen 80 tls { http2 maybe; }\nhost a { respond 200; }",
+        &[
+            ("p.conf:1:11: expected a `tls` block with a `certificate`, found one without", "certificate site.crt"),
+            ("p.conf:1:23: expected `on` or `off`, found `maybe`", ""),
+        ],
+    );
+    check(
+        "listen 80 tls { certificate a.crt with a.key; }\nhost a { respond 200; }",
+        &[("p.conf:1:35: expected `key` and the file with the private key, found `with`", "key site.key")],
+    );
+    check(
+        "listen 80 { certificate a.crt key a.key; }\nhost a { respond 200; }",
+        &[("p.conf:1:11: expected `;`, or `tls` before the block, found `{`", "")],
+    );
+    check(
+        "listen 80 proxy_protocol;\nhost a { respond 200; }",
+        &[("p.conf:1:11: expected `proxy_protocol` together with a `trusted_proxy`, found `proxy_protocol`", "add")],
     );
     check(
         "listen 80;\nlisten 0.0.0.0:80;\nhost a { respond 200; }",
@@ -720,8 +742,81 @@ fn the_access_log_and_the_admin_page_are_told_once_outside_all_blocks() {
     assert_eq!(config.admin, Some(([127, 0, 0, 1], 9900).into()));
     let short = Config::parse("test", "access_log stdout; host a { respond 200; }").unwrap().access_log.unwrap();
     assert_eq!((short.format, short.target, short.query), (proxy::LogFormat::Clf, proxy::LogTarget::Stdout, false));
-    for wrong in ["access_log;", "access_log a format=xml;", "access_log a query=some;", "access_log a b;", "admin here;"] {
+    for wrong in
+        ["access_log;", "access_log a format=xml;", "access_log a query=some;", "access_log a b;", "admin here;"]
+    {
         let errors = Config::parse("test", &format!("{wrong} host a {{ respond 200; }}")).unwrap_err();
         assert_eq!(errors.len(), 1, "{wrong}: {errors:?}");
     }
+}
+
+#[test]
+fn tls_on_both_sides() {
+    let text = "trusted_proxy 10.0.0.0/8;
+listen 80;
+listen 443 proxy_protocol tls {
+    certificate a.crt key a.key;
+    certificate b.crt key b.key;
+    client_ca ca.crt optional;
+    http2 off;
+}
+upstream app { server 10.0.0.1; server app.example; upstream_tls_ca ca.crt; upstream_tls_name inner.example; }
+host a { proxy_pass https://app; }
+host b {
+    upstream_tls_verify off;
+    proxy_pass https://10.0.0.2;
+    location /x/ { upstream_tls_ca other.crt; }
+    location /y/ { proxy_pass http://10.0.0.3; }
+}";
+    let config = Config::parse("p.conf", text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!((config.listen[0].tls.as_ref(), config.listen[0].proxy_protocol), (None, false));
+    let tls = config.listen[1].tls.as_ref().unwrap();
+    assert!(config.listen[1].proxy_protocol && !tls.http2);
+    let keys: Vec<_> = tls.certificates.iter().map(|files| files.key.to_str().unwrap()).collect();
+    assert_eq!(keys, ["a.key", "b.key"]);
+    assert_eq!(tls.client_auth, engine::ClientAuth::Optional { authorities: "ca.crt".into() });
+
+    let shown: Vec<_> = config.upstreams.iter().map(|upstream| (&upstream.servers[0].address, &upstream.tls)).collect();
+    let shown: Vec<String> = shown.iter().map(|(address, tls)| format!("{address} {tls:?}")).collect();
+    let with = |trust: &str, name: &str| format!("Some(UpstreamTls {{ trust: {trust}, name: {name} }})");
+    assert_eq!(
+        shown,
+        [
+            format!("10.0.0.1:443 {}", with("File(\"ca.crt\")", "Some(\"inner.example\")")),
+            format!("10.0.0.2:443 {}", with("File(\"other.crt\")", "None")),
+            "10.0.0.3:80 None".to_owned(),
+            format!("10.0.0.2:443 {}", with("Anybody", "None")),
+        ]
+    );
+    assert_eq!(config.upstreams[0].servers[1].address.to_string(), "app.example:443");
+}
+
+#[test]
+fn tls_to_backends_is_all_or_nothing() {
+    check(
+        "upstream app { server 10.0.0.1; }\nhost a { proxy_pass https://app; }\nhost b { proxy_pass http://app; }",
+        &[("p.conf:3:21: expected one scheme for an upstream, found `http://app`", "all do, or none")],
+    );
+    check(
+        "host a { proxy_pass https://10.0.0.1; proxy_pass http://10.0.0.2; }",
+        &[("p.conf:1:50: expected one scheme for all backends of a block, found `http://10.0.0.2`", "")],
+    );
+    check(
+        "host a { proxy_pass https://10.0.0.1; upstream_tls_ca a; upstream_tls_verify off; }",
+        &[(
+            "p.conf:1:58: expected one of `upstream_tls_ca` and `upstream_tls_verify off`, found `upstream_tls_verify`",
+            "nothing to say",
+        )],
+    );
+    check(
+        "upstream app { server 10.0.0.1; }\nhost a { upstream_tls_ca a; proxy_pass https://app; }",
+        &[(
+            "p.conf:2:10: expected what is said about certificates inside the `upstream` block, found `upstream_tls_…`",
+            "move this line",
+        )],
+    );
+    check(
+        "host a { proxy_pass https://10.0.0.1; upstream_tls_name a:1; }",
+        &[("p.conf:1:57: expected the name or address in the backends' certificate, found `a:1`", "without a port")],
+    );
 }

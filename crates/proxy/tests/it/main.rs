@@ -13,5 +13,6 @@ mod reference;
 mod routing;
 mod rules;
 mod streaming;
+mod tls_upstream;
 mod upgrade;
 mod upstreams;
