@@ -65,14 +65,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn kept_inputs_belong_to_a_target() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-        for entry in fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name();
-            let is_known = TARGETS.iter().any(|target| *target.name == *name) || name == "README.md";
-            assert!(is_known, "{} is no target", name.display());
-        }
-    }
 }

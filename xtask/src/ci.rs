@@ -64,7 +64,7 @@ fn rust_tests(counts: &mut Counts) -> Result<bool> {
 }
 
 fn docs() -> Result<()> {
-    let mut command = shell::command("cargo doc --workspace --no-deps --quiet");
+    let mut command = shell::command("cargo doc --workspace --no-deps --all-features --quiet");
     command.env("RUSTDOCFLAGS", "-D warnings");
     shell::run_command(command, "cargo doc, warnings denied")
 }

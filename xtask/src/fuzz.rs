@@ -121,4 +121,14 @@ mod tests {
             text.lines().filter_map(|line| line.split_once("Target { name: \"")?.1.split('"').next()).collect();
         assert_eq!(names, TARGETS);
     }
+
+    #[test]
+    fn kept_inputs_belong_to_a_target() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/cases");
+        for entry in std::fs::read_dir(folder).expect("the cases are there") {
+            let name = entry.expect("the folder can be read").file_name();
+            let name = name.to_string_lossy();
+            assert!(is_target(&name) || name == "README.md", "no run begins with fuzz/cases/{name}");
+        }
+    }
 }

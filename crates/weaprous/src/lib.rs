@@ -74,6 +74,16 @@
 
 #![deny(missing_docs)]
 
+/// What the README shows, and what it points to, compiles as a program of its own would.
+#[cfg(doctest)]
+mod readme {
+    #[doc = include_str!("../../../README.md")]
+    struct Shown;
+
+    #[doc = concat!("```no_run\n", include_str!("../examples/todo.rs"), "\n```")]
+    struct PointedTo;
+}
+
 mod accept;
 mod app;
 #[cfg(feature = "compression")]
