@@ -16,9 +16,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for T {}
 
 /// What carries the bytes of one connection.
 pub(crate) enum Stream {
-    /// A socket of a worker's reactor: an accepted one.
+    /// A socket of a worker's reactor: an accepted one, or a client's on a worker.
     Plain(Socket),
-    /// A socket of the runtime: a client's.
+    /// A socket of the runtime: a client's elsewhere.
     Tokio(TcpStream),
     /// TLS around a socket of the runtime: a client's.
     SecureTokio(Box<TlsStream<TcpStream>>),

@@ -74,6 +74,16 @@ pub enum ClientErrorKind {
     Io(#[source] io::Error),
 }
 
+impl ClientErrorKind {
+    pub(super) fn of_failed_connection(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Io(error),
+        }
+    }
+}
+
 impl ClientError {
     /// Whether a deadline passed: for a proxy 504 instead of 502.
     pub fn is_timeout(&self) -> bool {

@@ -16,6 +16,7 @@ mod fast;
 mod front;
 mod incoming;
 mod listener;
+mod outgoing;
 mod reactor;
 mod socket;
 mod sys;
@@ -24,6 +25,7 @@ mod worker;
 pub(crate) use exchange::serve_stream;
 pub(crate) use incoming::Incoming;
 pub use listener::{BindError, bind};
+pub(crate) use outgoing::connect;
 pub(crate) use socket::Socket;
 pub(crate) use worker::{LocalTask, Worker};
 

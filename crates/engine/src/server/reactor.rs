@@ -123,6 +123,15 @@ impl Reactor {
         Ok(key)
     }
 
+    /// Gives a connection of ours to another server its place. It does not count: nobody waits for its end.
+    pub(super) fn add_outgoing(self: &Rc<Self>, fd: &OwnedFd) -> io::Result<Held> {
+        let key = self.places.borrow_mut().insert(Occupant::Taken);
+        let held = Held::at(self, key, Readiness::default(), true, Direction::Out);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut SourceFd(&fd.as_raw_fd()), Token(key.0), both)?;
+        Ok(held)
+    }
+
     fn register(&self, key: Key, fd: &impl AsRawFd) -> io::Result<()> {
         self.registry.register(&mut SourceFd(&fd.as_raw_fd()), Token(key.0), Interest::READABLE)
     }
@@ -271,16 +280,29 @@ pub(super) struct Held {
     pub(super) readiness: Rc<Readiness>,
     tells_writable: Cell<bool>,
     is_kept: Cell<bool>,
+    direction: Direction,
+}
+
+/// Who has opened a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
 }
 
 impl Held {
-    /// Takes the place over for a task; `bits` is what is known of reading.
-    pub(super) fn new(reactor: &Rc<Reactor>, key: Key, bits: u8, tells_writable: bool) -> Self {
-        let readiness = Rc::new(Readiness::default());
-        readiness.bits.set(bits | WRITABLE);
+    fn at(reactor: &Rc<Reactor>, key: Key, readiness: Readiness, tells_writable: bool, direction: Direction) -> Self {
+        let readiness = Rc::new(readiness);
         reactor.put(key, Occupant::Held(readiness.clone()));
         let (tells_writable, is_kept) = (Cell::new(tells_writable), Cell::new(false));
-        Self { reactor: reactor.clone(), key, readiness, tells_writable, is_kept }
+        Self { reactor: reactor.clone(), key, readiness, tells_writable, is_kept, direction }
+    }
+
+    /// Takes the place over for a task; `bits` is what is known of reading.
+    pub(super) fn new(reactor: &Rc<Reactor>, key: Key, bits: u8, tells_writable: bool) -> Self {
+        let readiness = Readiness::default();
+        readiness.bits.set(bits | WRITABLE);
+        Self::at(reactor, key, readiness, tells_writable, Direction::In)
     }
 
     /// Waits for room to write after there was none.
@@ -305,7 +327,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if !self.is_kept.get() {
+        if self.direction == Direction::Out {
+            self.reactor.places.borrow_mut().remove(self.key);
+        } else if !self.is_kept.get() {
             self.reactor.remove_connection(self.key);
         }
     }

@@ -1,4 +1,5 @@
-//! An accepted socket while a task looks after it: what the reactor says about it, and the calls on it.
+//! A socket while a task looks after it, an accepted one or one of ours to another server: what the reactor says about
+//! it, and the calls on it.
 
 use super::addresses::Counted;
 use super::reactor::{HUNG_UP, Held, Idle, READ_CLOSED, READABLE, Readiness, WRITABLE};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
-/// An accepted socket of a worker. Dropping it closes it.
+/// A socket of a worker. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -32,6 +33,25 @@ impl Socket {
     pub(crate) fn reset(self) {
         // Without the option the other side sees a short message: nothing better is left to do.
         let _ = socket2::SockRef::from(&self.fd).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Why it could not be connected.
+    pub(super) fn take_error(&self) -> io::Result<()> {
+        Ok(rustix::net::sockopt::socket_error(&self.fd)??)
+    }
+
+    /// Whether nothing has come that nobody has read, nor the end, as far as the events have said.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let readiness = &self.held.readiness;
+        if readiness.is(READ_CLOSED | HUNG_UP) {
+            return false;
+        }
+        !readiness.is(READABLE) || self.is_quiet_now()
+    }
+
+    /// As [`Socket::is_quiet`], but asks the system.
+    pub(crate) fn is_quiet_now(&self) -> bool {
+        sys::is_quiet(&self.fd)
     }
 
     /// What the events have said about it.

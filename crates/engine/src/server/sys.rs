@@ -75,6 +75,12 @@ pub(super) fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: 
     })
 }
 
+/// Whether there is neither a byte to receive nor the end.
+pub(super) fn is_quiet(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(socket, &mut [0], flags), Err(rustix::io::Errno::AGAIN))
+}
+
 pub(super) fn shut_sending(socket: impl AsFd) {
     // A connection that is already broken needs no shutdown.
     let _ = rustix::net::shutdown(socket, Shutdown::Write);

@@ -5,6 +5,7 @@ use super::addresses::Addresses;
 use super::clock::{Clock, Millis};
 use super::conn::Conn;
 use super::front::{self, Listening, Order};
+use super::outgoing::OnThread;
 use super::reactor::Reactor;
 use crate::buffers::Buffers;
 use crate::{Settings, Stop};
@@ -92,6 +93,7 @@ impl Plan {
             is_stopping: Cell::new(false),
             slots: RefCell::default(),
         });
+        let _here = OnThread::new(&worker.reactor);
         let ticker = tokio::task::spawn_local(tick(worker.clone()));
         for start in self.background {
             tokio::task::spawn_local(start(worker.clone()));
