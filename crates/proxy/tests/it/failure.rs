@@ -197,7 +197,7 @@ fn a_slow_upstream_is_504_and_is_not_asked_twice() {
 fn with_a_try_timeout_another_upstream_stands_in_for_a_stalled_one() {
     let silent = hostile(|_, mut wire| while wire.try_head().is_some() {});
     let other = named("other");
-    let config = everything_to(&[silent.address(), address(&other)], "try_timeout 50ms; response_timeout 300ms;");
+    let config = everything_to(&[silent.address(), address(&other)], "try_timeout 50ms;");
     let front = front(&config);
     for _ in 0..8 {
         assert_eq!(front.get("a").text(), "other");

@@ -15,4 +15,5 @@ mod rules;
 mod streaming;
 mod tls_upstream;
 mod upgrade;
+mod uploads;
 mod upstreams;
