@@ -6,6 +6,7 @@ mod chat_direct;
 mod check;
 mod durability;
 mod login;
+mod must_hold;
 mod operation;
 mod outage;
 mod proxying;
