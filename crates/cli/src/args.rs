@@ -6,9 +6,19 @@ use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+/// What holds for all subcommands.
+const AFTER_HELP: &str = "\
+To try everything: weaprous up --demo
+
+WEAPROUS_LOG=info shows more of what happens, WEAPROUS_LOG=proxy=debug more of one part. WEAPROUS_DATA_DIR says \
+where things are kept.
+
+Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration, 3 an address cannot be \
+listened on, 4 the data directory cannot be used.";
+
 /// A web server, a reverse proxy and a chat that keeps talking when its server is gone.
 #[derive(Debug, Parser)]
-#[command(name = "weaprous", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "weaprous", version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// What to run.
     #[command(subcommand)]
@@ -48,7 +58,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub(crate) server_ip: IpAddr,
     /// Port of the proxy, the one people open; 0 takes a free one
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    #[arg(long, alias = "server-port", value_name = "PORT", default_value_t = 8080)]
     pub(crate) proxy_port: u16,
     /// Speaks https with a certificate for this network (see `weaprous cert`) or with that of --tls-cert; the proxy's
     /// port then explains how to trust it and leads there
@@ -260,7 +270,7 @@ pub(crate) struct Serve {
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
     /// Port to listen on; 0 takes a free one
-    #[arg(long, short, value_name = "PORT", default_value_t = 8080)]
+    #[arg(long, short, alias = "server-port", value_name = "PORT", default_value_t = 8080)]
     pub(crate) port: u16,
     /// Address to listen on; 127.0.0.1 keeps it to this machine
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
@@ -301,6 +311,9 @@ pub(crate) struct Serve {
     /// Speaks https with this machine's own certificate (see `weaprous cert`), or with that of --tls-cert
     #[arg(long)]
     pub(crate) tls: bool,
+    /// With --tls: this machine's certificate is in the folder `tls` of this one [default: ~/.local/share/weaprous]
+    #[arg(long, value_name = "DIR", env = "WEAPROUS_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tls_files: TlsFiles,
 }
@@ -322,4 +335,34 @@ pub(crate) struct SiteDirs {
     /// Serves images and style sheets from this folder instead of the built-in ones
     #[arg(long = "static", value_name = "DIR")]
     pub(crate) static_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_port_is_server_port_for_every_server() {
+        for program in ["up", "backend", "proxy", "tracker", "serve"] {
+            let typed = ["weaprous", program, "--server-port", "4711"];
+            let port = match Arguments::try_parse_from(typed).unwrap().command {
+                Command::Up(args) => args.proxy_port,
+                Command::Backend(args) => args.server_port,
+                Command::Proxy(args) => args.server_port,
+                Command::Tracker(args) => args.server_port,
+                Command::Serve(args) => args.port,
+                other => panic!("{program} is not {other:?}"),
+            };
+            assert_eq!(port, 4711, "{program}");
+        }
+    }
+
+    #[test]
+    fn the_help_says_how_to_see_more_and_what_exit_codes_mean() {
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.contains("WEAPROUS_LOG=info") && help.contains("Exit codes: 0"), "{help}");
+    }
 }

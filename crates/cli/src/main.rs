@@ -7,6 +7,7 @@ mod data;
 mod exit;
 mod handover;
 mod listeners;
+mod network;
 mod reverse_proxy;
 mod serve;
 mod servers;

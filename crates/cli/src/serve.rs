@@ -7,14 +7,15 @@ mod upload;
 
 use crate::args::Serve;
 use crate::exit::Failure;
+use crate::network::lan_addr;
 use crate::servers::{listen_app_over, serve};
 use crate::tls;
 use anyhow::Context as _;
 use engine::{Server, Settings};
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stdout};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use weaprous::Files;
 use weaprous::layers::{AccessLog, BasicAuth, LogFormat};
 use weaprous::prelude::*;
@@ -23,13 +24,17 @@ use weaprous::prelude::*;
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let app = app(args)?;
     let address = SocketAddr::new(args.server_ip, args.port);
-    let tls = match tls::with_files(&args.tls_files)? {
-        None if args.tls => Some(tls::with_lan(&tls::lan(&tls::folder(None)?, &[])?)?),
-        from_files => from_files,
+    let (tls, own) = match tls::with_files(&args.tls_files)? {
+        None if args.tls => {
+            let own = tls::lan(&tls::folder(args.data_dir.as_deref())?, &[])?;
+            (Some(tls::with_lan(&own)?), Some(own))
+        }
+        from_files => (from_files, None),
     };
     let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--port", app)?;
     let bound = *server.local_addrs().first().context("a server listens somewhere")?;
-    let greeting = Greeting { args, scheme: if tls.is_some() { "https" } else { "http" }, bound };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let greeting = Greeting { args, scheme, bound, trust: own.map(|own| own.page) };
     serve(server, || print!("{}", greeting.text()))
 }
 
@@ -72,6 +77,8 @@ struct Greeting<'a> {
     args: &'a Serve,
     scheme: &'static str,
     bound: SocketAddr,
+    /// The page that explains how to trust the certificate, if that is this machine's own.
+    trust: Option<PathBuf>,
 }
 
 impl Greeting<'_> {
@@ -79,6 +86,10 @@ impl Greeting<'_> {
         let mut text = String::new();
         let folder = self.args.dir.canonicalize().unwrap_or_else(|_| self.args.dir.clone());
         let _ = writeln!(text, "Serving {}\n", folder.display());
+        if let Some(page) = &self.trust {
+            let page = page.display();
+            let _ = writeln!(text, "Browsers warn of its certificate until they trust it: {page} says how.\n");
+        }
         let ip = self.bound.ip();
         let _ = writeln!(text, "  here     {}", self.url(if ip.is_unspecified() { loopback(ip) } else { ip }));
         if ip.is_loopback() {
@@ -115,17 +126,4 @@ impl Greeting<'_> {
 
 fn loopback(ip: IpAddr) -> IpAddr {
     if ip.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) }
-}
-
-/// The address other machines reach this one at: the one the system would send from. Nothing is sent.
-fn lan_addr(family: IpAddr) -> Option<IpAddr> {
-    // Addresses for documentation (RFC 5737, RFC 3849): far away by every routing table.
-    let (from, to): (IpAddr, IpAddr) = if family.is_ipv4() {
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
-    } else {
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
-    };
-    let socket = UdpSocket::bind((from, 0)).ok()?;
-    socket.connect((to, 9)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
 }

@@ -3,6 +3,7 @@
 use crate::args::Up;
 use crate::data::{self, DEMO_PASSWORD, DEMO_USER};
 use crate::exit::Failure;
+use crate::network::lan_addr;
 use crate::servers::{Shared, listen, listen_app, listen_over, proxy_settings, serve, trusting};
 use crate::tls;
 use anyhow::Context as _;
@@ -111,6 +112,18 @@ impl Page {
         let scheme = if self.beside.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", named(self.address))
     }
+
+    /// How the other machines reach the page, where that is not how this one does.
+    fn network_url(&self) -> Option<String> {
+        let scheme = if self.beside.is_some() { "https" } else { "http" };
+        network_addr(self.address).map(|address| format!("{scheme}://{address}"))
+    }
+}
+
+/// Where the other machines reach somebody who listens everywhere.
+fn network_addr(address: SocketAddr) -> Option<SocketAddr> {
+    let ip = address.ip().is_unspecified().then(|| lan_addr(address.ip()))??;
+    Some(SocketAddr::new(ip, address.port()))
 }
 
 /// An address as people type it.
@@ -157,8 +170,10 @@ fn greeting(
     trust: Option<SocketAddr>,
     [backend, tracker]: [SocketAddr; 2],
 ) -> String {
+    let network = page.network_url().map_or_else(String::new, |url| format!("  network  {url}\n"));
     let page = page.url();
-    let trust = trust.map_or_else(String::new, |trust| format!("  trust    http://{}/trust\n", named(trust)));
+    let trust = trust.map(|trust| network_addr(trust).map_or_else(|| named(trust), |address| address.to_string()));
+    let trust = trust.map_or_else(String::new, |trust| format!("  trust    http://{trust}/trust\n"));
     let login = if args.demo {
         format!("Open the page and log in as {DEMO_USER} with {DEMO_PASSWORD}, or sign up. ")
     } else {
@@ -171,7 +186,7 @@ fn greeting(
         format!(" --tracker http://{}", reachable(tracker))
     };
     format!(
-        "WeApRous is up.\n\n  page     {page}\n{trust}  backend  http://{backend}\n  tracker  http://{tracker}\n  \
+        "WeApRous is up.\n\n  page     {page}\n{network}{trust}  backend  http://{backend}\n  tracker  http://{tracker}\n  \
          data     {}\n\n{login}Then, in two more terminals:\n\n  \
          {program} chat --username Alice --peer-port 9101{option}\n  \
          {program} chat --username Bob --peer-port 9102{option}\n\nCtrl-C stops it.\n",
@@ -191,6 +206,14 @@ fn open_browser(url: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_machines_are_shown_an_address_that_is_theirs_too() {
+        assert_eq!(network_addr("127.0.0.1:8080".parse().unwrap()), None, "nobody else reaches it");
+        assert_eq!(network_addr("192.0.2.7:8080".parse().unwrap()), None, "it is shown already");
+        let everywhere = network_addr("0.0.0.0:8080".parse().unwrap());
+        assert!(everywhere.is_none_or(|address| !address.ip().is_unspecified() && address.port() == 8080));
+    }
 
     #[test]
     fn the_built_in_proxy_configuration_is_accepted() {

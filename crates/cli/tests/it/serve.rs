@@ -93,6 +93,19 @@ fn who_can_see_it_is_said_plainly() {
 }
 
 #[test]
+fn its_own_certificate_lies_where_the_data_does_and_is_explained() {
+    let (folder, data) = (folder(), tempfile::tempdir().unwrap());
+    let data_dir = data.path().to_str().expect("a temporary folder's name is text");
+    let served = folder.path().to_str().expect("a temporary folder's name is text");
+    let args = ["serve", served, "--port", "0", "--tls", "--data-dir", data_dir, "--server-ip", "127.0.0.1"];
+    let mut process = Weaprous::start(args.iter());
+    process.wait_for_text("  here     https://127.0.0.1:");
+    let page = data.path().join("tls/trust.html");
+    process.wait_for_text(&page.display().to_string());
+    assert!(page.is_file());
+}
+
+#[test]
 fn choices_are_obeyed() {
     let folder = folder();
     fs::write(folder.path().join("home.htm"), "home").unwrap();
