@@ -164,7 +164,7 @@ fn dated(authority: &Authority, from: i32, until: i32) -> Running {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(from, 1, 1);
     params.not_after = rcgen::date_time_ymd(until, 1, 1);
-    std::fs::write(&files.chain, authority.sign_with(params, &key)).unwrap();
+    std::fs::write(&files.chain, authority.sign_with(&params, &key)).unwrap();
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
     let tls = Tls::new(TlsSettings::many(vec![files])).unwrap();
     serve_with(settings(), &tls, || |request: Request| async move { target_of(&request) })

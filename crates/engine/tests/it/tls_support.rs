@@ -41,7 +41,7 @@ impl Authority {
     }
 
     /// A certificate with these parameters for this key, as PEM.
-    pub(crate) fn sign_with(&self, params: CertificateParams, key: &KeyPair) -> String {
+    pub(crate) fn sign_with(&self, params: &CertificateParams, key: &KeyPair) -> String {
         params.signed_by(key, &self.issuer).unwrap().pem()
     }
 
@@ -326,16 +326,12 @@ impl FrameClient {
         code
     }
 
-    /// Sends frames until the server does not take any more, at most `count`; how many bytes it took.
-    pub(crate) fn flood(&mut self, count: u32, make: impl Fn(u32) -> Vec<u8>) -> usize {
-        let mut sent = 0;
+    /// Sends frames until the server does not take any more, at most `count` times.
+    pub(crate) fn flood(&mut self, count: u32, make: impl Fn(u32) -> Vec<u8>) {
         for number in 0..count {
-            let frames = make(number);
-            if self.client.try_send(&frames).is_err() {
-                break;
+            if self.client.try_send(make(number)).is_err() {
+                return;
             }
-            sent += frames.len();
         }
-        sent
     }
 }
