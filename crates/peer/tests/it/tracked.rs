@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat::client::{Command, Notice};
 use chat::{Body, ChannelName, DeliveryState, History as _, OrderKey, Path, Store, Visibility};
-use engine::{Running as Serving, Server, Stop};
+use engine::{Running as Serving, Server, Stop, Tls, TlsSettings, Trust};
 use peer::Settings;
 use store::MemoryStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -117,6 +117,10 @@ impl Drop for Tracker {
 }
 
 async fn serve(store: Arc<dyn Store>, address: SocketAddr) -> Serving {
+    serve_over(None, store, address).await
+}
+
+async fn serve_over(tls: Option<Tls>, store: Arc<dyn Store>, address: SocketAddr) -> Serving {
     let accounts = accounts::Accounts::new(store.clone());
     let sessions = accounts::StoreSessions::new(store.clone());
     let sessions = Arc::new(Sessions::new(Arc::new(sessions), Duration::from_hours(1)));
@@ -126,7 +130,10 @@ async fn serve(store: Arc<dyn Store>, address: SocketAddr) -> Serving {
     let service = tracker::app(settings).await.unwrap().into_service().unwrap();
     let start = move || {
         let workers = engine::Settings { workers: Some(1), ..engine::Settings::default() };
-        let server = Server::new(workers).listen(address, service).unwrap();
+        let server = match tls {
+            Some(tls) => Server::new(workers).listen_tls(address, tls, service).unwrap(),
+            None => Server::new(workers).listen(address, service).unwrap(),
+        };
         server.start(Stop::new(), Duration::ZERO).unwrap()
     };
     tokio::task::spawn_blocking(start).await.unwrap() // it makes event loops of its own
@@ -317,6 +324,37 @@ async fn who_cannot_be_reached_is_reached_through_the_relay() {
     b.hears("through the middle").await;
     assert!(tracker.counter("weaprous_relay_streams_total").await >= 1);
     assert!(tracker.counter("weaprous_relay_bytes_total").await > 0);
+}
+
+#[tokio::test]
+async fn a_tracker_behind_https_carries_everything_the_relay_included() {
+    let folder = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (chain, key) = (folder.path().join("tracker.crt"), folder.path().join("tracker.key"));
+    std::fs::write(&chain, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let tls = Tls::new(TlsSettings::new(&chain, key)).unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let serving = serve_over(Some(tls), store.clone(), "127.0.0.1:0".parse().unwrap()).await;
+    let address = serving.local_addrs()[0];
+    let tracker = Tracker { store, address, serving: Some(serving) };
+
+    let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
+    let hidden = |actor: &Actor| {
+        let mut settings = actor.settings();
+        settings.tracker = Some(format!("https://localhost:{}", address.port()).parse().unwrap());
+        settings.trust = Trust::File(chain.clone());
+        settings.advertise = vec!["127.0.0.1:1".parse().unwrap()];
+        settings
+    };
+    let mut a = alice.run_with(hidden(&alice)).await;
+    let mut b = bob.run_with(hidden(&bob)).await;
+    assert_eq!(a.links_with(bob.device).await, Path::Relayed);
+    assert_eq!(b.links_with(alice.device).await, Path::Relayed);
+    a.say("through TLS").await;
+    a.delivers("through TLS", bob.device).await;
+    b.hears("through TLS").await;
+    assert_eq!(tracker.log_of("general", 1).await, ["through TLS"]);
 }
 
 #[tokio::test]
