@@ -33,12 +33,24 @@ pub(crate) struct Facts {
     pub(crate) host: Option<FieldSpan>,
     pub(crate) content_length: Option<u64>,
     expectation: Expectation,
-    seen: u8,
+    pub(crate) seen: Signs,
 }
 
-/// What was seen in a head; a bit each in [`Facts::seen`].
+/// What was seen in a head: a bit for each [`Sign`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signs(u8);
+
+impl Signs {
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn has(self, sign: Sign) -> bool {
+        self.0 & sign as u8 != 0
+    }
+}
+
+/// What may be seen in a head.
 #[derive(Debug, Clone, Copy)]
-enum Sign {
+pub(crate) enum Sign {
     /// `Transfer-Encoding: chunked`.
     Chunked = 1,
     ContentType = 2,
@@ -119,11 +131,11 @@ impl Facts {
     }
 
     fn see(&mut self, sign: Sign) {
-        self.seen |= sign as u8;
+        self.seen.0 |= sign as u8;
     }
 
     fn has(&self, sign: Sign) -> bool {
-        self.seen & sign as u8 != 0
+        self.seen.has(sign)
     }
 
     fn note_connection(&mut self, value: &[u8]) {
@@ -148,11 +160,6 @@ impl Facts {
     /// Whether the sender offers to switch protocols (RFC 9110 §7.8).
     pub(crate) fn upgrade(&self, version: Version) -> bool {
         self.has(Sign::Upgrade) && self.has(Sign::UpgradeOption) && version == Version::Http11
-    }
-
-    /// Whether there is anything about the transfer codings that the sender takes.
-    pub(crate) fn has_te(&self) -> bool {
-        self.has(Sign::Te)
     }
 
     /// Whether a `100 Continue` is waited for; HTTP/1.0 knows no expectations.

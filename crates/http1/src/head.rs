@@ -1,6 +1,6 @@
 //! Received heads: what a start line and its fields say, with everything a driver asks of them.
 
-use crate::framing::Facts;
+use crate::framing::{Facts, Sign, Signs};
 use crate::start_line::{RequestLine, StatusLine};
 use crate::target;
 use crate::{ErrorKind, Framing, Method, ReceivedFields, StatusCode, TargetForm, Version, tokens};
@@ -35,7 +35,7 @@ pub(crate) struct Verdict {
     pub(crate) keep_alive: bool,
     expects_continue: bool,
     upgrade: bool,
-    has_te: bool,
+    seen: Signs,
 }
 
 impl Verdict {
@@ -46,7 +46,7 @@ impl Verdict {
         keep_alive: false,
         expects_continue: false,
         upgrade: false,
-        has_te: false,
+        seen: Signs::NONE,
     };
 }
 
@@ -76,7 +76,7 @@ impl RequestHead {
         verdict.keep_alive = facts.keep_alive(version);
         verdict.expects_continue = facts.expects_continue(version)? && !verdict.framing.is_empty();
         verdict.upgrade = facts.upgrade(version);
-        verdict.has_te = facts.has_te();
+        verdict.seen = facts.seen;
         Ok(verdict)
     }
 
@@ -175,7 +175,7 @@ impl RequestHead {
 
     /// Whether the client takes fields behind a body in chunks (RFC 9110 §10.1.4).
     pub fn accepts_trailers(&self) -> bool {
-        self.verdict.has_te && self.fields.tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers"))
+        self.verdict.seen.has(Sign::Te) && self.fields.tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers"))
     }
 
     /// The options listed in `Connection`, among them names of fields not to forward.

@@ -113,7 +113,7 @@ fn is_port(digits: &[u8]) -> bool {
         }
         number = 10 * number + digit;
     }
-    number <= u32::from(u16::MAX)
+    u16::try_from(number).is_ok()
 }
 
 /// How many digits the largest port has.
