@@ -1,7 +1,9 @@
-//! HTTP/1.1 over sockets: a server with one event loop per core, and a client with a keep-alive pool.
+//! HTTP over sockets and TLS: a server (HTTP/1.1, HTTP/2) with one event loop per core, and a client (HTTP/1.1) with a
+//! keep-alive pool.
 //!
 //! Knows no application: a [`Service`] turns a [`Request`] into a [`Response`], and everything that
-//! can go wrong on a socket is answered or bounded here. The wire format is `http1`'s alone.
+//! can go wrong on a socket is answered or bounded here. The wire format of HTTP/1.1 is
+//! `http1`'s alone, that of HTTP/2 is the `h2` crate's behind limits of ours.
 //!
 //! ```no_run
 //! use engine::{Request, Response, Server, Settings, StatusCode, Stop};

@@ -45,6 +45,7 @@ pub(super) struct Link {
 
 /// What is still to be sent of a request's body.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not whatever the others are")]
 struct Upload {
     body: Body,
     encoder: Option<BodyEncoder>,

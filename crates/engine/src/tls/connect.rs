@@ -111,16 +111,10 @@ impl ClientTls {
         let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| InvalidServerName(name.to_owned()))?;
         let mut names = lock(&self.shared.names);
-        let id = match names.get(&name) {
-            Some(id) => *id,
-            None => {
-                let id = TlsId::new();
-                if names.len() < NAMES_MAX {
-                    names.insert(name.clone(), id);
-                }
-                id
-            }
-        };
+        let id = names.get(&name).copied().unwrap_or_else(TlsId::new);
+        if names.len() < NAMES_MAX {
+            names.insert(name.clone(), id);
+        }
         drop(names);
         Ok(Self { shared: self.shared.clone(), name: Some(name), id })
     }
