@@ -4,7 +4,6 @@
 
 use engine::{Server, Settings, Tls, TlsSettings};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Duration;
 use weaprous::{Files, prelude::*};
 
@@ -22,19 +21,14 @@ async fn echo(Json(echo): Json<Echo>) -> Json<Echo> {
     Json(echo)
 }
 
-async fn file(Path(path): Path<String>, State(files): State<Files>, request: Request) -> Response {
-    files.serve(&path, &request).await
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let addr = args.next().ok_or("usage: bench ADDRESS FOLDER")?.parse()?;
     let folder = args.next().ok_or("usage: bench ADDRESS FOLDER")?;
     let app = App::new()
-        .state(Arc::new(Files::dir(folder)?))
         .route("/", [GET], hello)
         .route("/echo", [POST], echo)
-        .route("/files/{path..}", [GET], file);
+        .route("/files/{path..}", [GET], Files::dir(folder)?);
     let (server, app) = (Server::new(Settings::default()), app.into_service()?);
     let server = match (args.next(), args.next()) {
         (Some(chain), Some(key)) => server.listen_tls(addr, Tls::new(TlsSettings::new(chain, key))?, app)?,

@@ -64,7 +64,10 @@ fn judge(request: &Request) -> Evidence {
     if request.is_origin_allowed() || bearer_token(request).is_some() {
         return Evidence::Same;
     }
-    weigh(request.field("sec-fetch-site"), request.field("origin"), request.host())
+    match (request.field("sec-fetch-site"), request.field("origin")) {
+        (None, None) => Evidence::None,
+        (site, origin) => weigh(site, origin, request.host()),
+    }
 }
 
 /// `none` is what a browser says when the user acted, not a page.

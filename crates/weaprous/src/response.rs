@@ -110,13 +110,13 @@ impl IntoResponse for StatusCode {
 
 impl IntoResponse for &'static str {
     fn into_response(self) -> Response {
-        plain(StatusCode::OK).with_body(self)
+        Response::bytes(StatusCode::OK, TEXT, self)
     }
 }
 
 impl IntoResponse for String {
     fn into_response(self) -> Response {
-        plain(StatusCode::OK).with_body(self)
+        Response::bytes(StatusCode::OK, TEXT, self)
     }
 }
 
@@ -141,9 +141,8 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     }
 }
 
-fn plain(status: StatusCode) -> Response {
-    Response::new(status).field("content-type", "text/plain; charset=utf-8")
-}
+/// The media type of text.
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// JSON: as a result, the value serialised; as an extractor, the content parsed.
 ///

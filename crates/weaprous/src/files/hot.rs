@@ -8,11 +8,10 @@
 
 use super::Rules;
 use super::resource::Resource;
-use rustix::time::{ClockId, clock_gettime};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How files are kept in memory, per worker. All of it has defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +60,7 @@ struct Tree {
 
 struct Entry {
     resource: Arc<Resource>,
-    /// By the clock of [`now`].
-    checked: Duration,
+    checked: Instant,
     used: u64,
 }
 
@@ -73,7 +71,7 @@ pub(crate) fn find(rules: &Rules, path: &str) -> Option<Arc<Resource>> {
         tree.clock += 1;
         let entry = tree.entries.get_mut(path)?;
         entry.used = tree.clock;
-        let is_fresh = now().saturating_sub(entry.checked) < rules.cache.check_every;
+        let is_fresh = entry.checked.elapsed() < rules.cache.check_every;
         is_fresh.then(|| Arc::clone(&entry.resource))
     })
 }
@@ -82,7 +80,7 @@ pub(crate) fn find(rules: &Rules, path: &str) -> Option<Arc<Resource>> {
 pub(crate) fn claim(rules: &Rules, path: &str) -> Option<Arc<Resource>> {
     TREES.with_borrow_mut(|trees| {
         let entry = tree_of(trees, rules)?.entries.get_mut(path)?;
-        entry.checked = now();
+        entry.checked = Instant::now();
         Some(Arc::clone(&entry.resource))
     })
 }
@@ -108,7 +106,7 @@ pub(crate) fn keep(rules: &Arc<Rules>, path: &str, resource: Arc<Resource>) {
         tree.clock += 1;
         tree.bytes += bytes;
         tree.open += open;
-        let entry = Entry { resource, checked: now(), used: tree.clock };
+        let entry = Entry { resource, checked: Instant::now(), used: tree.clock };
         tree.entries.insert(path.into(), entry);
     });
 }
@@ -125,17 +123,6 @@ pub(crate) fn forget(rules: &Rules, path: &str) {
 fn tree_of<'a>(trees: &'a mut [Tree], rules: &Rules) -> Option<&'a mut Tree> {
     trees.iter_mut().find(|tree| tree.id == rules.id)
 }
-
-/// Time since some moment: by the coarse clock, which is good to a few milliseconds and costs a few nanoseconds.
-fn now() -> Duration {
-    let time = clock_gettime(CLOCK);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
-}
-
-#[cfg(target_os = "linux")]
-const CLOCK: ClockId = ClockId::MonotonicCoarse;
-#[cfg(not(target_os = "linux"))]
-const CLOCK: ClockId = ClockId::Monotonic;
 
 impl Tree {
     fn new(rules: &Arc<Rules>) -> Self {
@@ -189,7 +176,7 @@ mod tests {
         let cache = FileCache { check_every: Duration::ZERO, ..FileCache::default() };
         let hasty = Rules { cache, id: rules.id, ..Rules::default() };
         assert!(find(&hasty, "a").is_none() && claim(&hasty, "a").is_some());
-        let long_ago = now().checked_sub(Duration::from_mins(1)).expect("the machine is up for longer");
+        let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).expect("the machine is up for longer");
         TREES.with_borrow_mut(|trees| {
             let tree = tree_of(trees, &rules).expect("kept above");
             tree.entries.get_mut("a").expect("kept above").checked = long_ago;
