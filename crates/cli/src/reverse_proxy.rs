@@ -52,7 +52,7 @@ const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
     let channel = channel(&args.operation)?;
-    let started = runtime.block_on(start(args, channel.as_ref()));
+    let started = runtime.block_on(async { start(args, channel.as_ref()) }); // signals need a runtime around them
     if let (Err(failure), Some(channel)) = (&started, &channel) {
         handover::say_failed(channel, &failure.to_string());
     }
@@ -78,7 +78,7 @@ fn channel(operation: &Operation) -> Result<Option<UnixStream>, Failure> {
     UnixStream::connect(path).map(Some).map_err(failed)
 }
 
-async fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Failure> {
+fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Failure> {
     let signals = Signals::new()?;
     let inherited = match channel {
         Some(channel) => handover::take(channel).context("the sockets of the process before cannot be taken over")?,

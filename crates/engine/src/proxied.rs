@@ -233,7 +233,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The outcome for these bytes, and what is left of them; whole and byte by byte.
+    /// The outcome for these bytes, and what is left of them.
     fn check(bytes: &[u8], expect: Result<Option<&str>, ()>, left: &[u8]) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut input = bytes;

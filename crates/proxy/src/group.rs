@@ -86,26 +86,26 @@ impl Security {
         }
     }
 
-    /// For a server, if it can be spoken to at all. Its certificate is for the name it is given by.
-    fn for_server(&self, conf: &conf::Upstream, server: &UpstreamServer) -> Option<Option<ClientTls>> {
+    /// For a server, whose certificate is for the name it is given by.
+    fn for_server(&self, conf: &conf::Upstream, server: &UpstreamServer) -> Result<Option<ClientTls>, Unusable> {
         let tls = match self {
-            Self::Plain => return Some(None),
+            Self::Plain => return Ok(None),
             Self::Tls(tls) => tls,
-            Self::Broken => return None,
+            Self::Broken => return Err(Unusable),
         };
         let name = match (conf.tls.as_ref().and_then(|tls| tls.name.as_ref()), &server.address) {
             (Some(name), _) | (None, ServerAddress::Name { host: name, .. }) => name,
-            (None, ServerAddress::Ip(_)) => return Some(Some(tls.clone())),
+            (None, ServerAddress::Ip(_)) => return Ok(Some(tls.clone())),
         };
-        match tls.named(name) {
-            Ok(named) => Some(Some(named)),
-            Err(error) => {
-                tracing::error!(upstream = conf.name, %error, "no certificate can be for this server");
-                None
-            }
-        }
+        tls.named(name).map(Some).map_err(|error| {
+            tracing::error!(upstream = conf.name, %error, "no certificate can be for this server");
+            Unusable
+        })
     }
 }
+
+/// A server that cannot be spoken to at all; why is in the log.
+struct Unusable;
 
 /// Every backend there is, so that those of equal name and address are one.
 #[derive(Debug, Default)]
@@ -414,7 +414,7 @@ fn members(
 ) -> Arc<[Member]> {
     let mut members: Vec<Member> = Vec::new();
     for server in &conf.servers {
-        let Some(tls) = security.for_server(conf, server) else { continue };
+        let Ok(tls) = security.for_server(conf, server) else { continue };
         let member = |address| registry.member(conf, server, address, tls.clone());
         match &server.address {
             ServerAddress::Ip(address) => members.push(member(*address)),
