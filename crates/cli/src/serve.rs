@@ -2,6 +2,7 @@
 //!
 //! Reads only, unless `--upload` is given; never shows hidden files unless asked to; says plainly who can see what.
 
+mod host;
 mod qr;
 mod upload;
 
@@ -57,6 +58,8 @@ fn app(args: &Serve) -> Result<App, Failure> {
             .filter(|(user, password)| !user.is_empty() && !password.is_empty())
             .ok_or_else(|| Failure::Usage("--auth takes USER:PASSWORD".to_owned()))?;
         app = app.layer(BasicAuth::new("files", user, password));
+    } else {
+        app = app.layer(host::own_names_only);
     }
     if args.upload {
         if args.auth.is_none() && !args.server_ip.is_loopback() {
@@ -66,7 +69,8 @@ fn app(args: &Serve) -> Result<App, Failure> {
                     .to_owned(),
             ));
         }
-        files = files.upload_form(true);
+        // What is added must not be sent in place of what was there: `a.txt.gz` would be, for `a.txt`.
+        files = files.upload_form(true).precompressed(false);
         app = app.add_route(upload::route(folder, args.hidden, args.upload_mib_max));
     }
     Ok(app.route("/{path..}", [GET], files))

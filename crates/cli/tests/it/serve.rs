@@ -168,6 +168,34 @@ fn files_can_be_added_and_none_is_replaced() {
     assert!(names(outside.path()).is_empty());
 }
 
+/// A page that has its own name point at this machine reads and adds nothing.
+#[test]
+fn a_foreign_name_that_points_here_is_refused() {
+    let folder = folder();
+    let shown = serve(folder.path(), &["--server-ip", "127.0.0.1", "--upload"]);
+    for (method, host) in [("GET", "evil.example"), ("POST", "evil.example:8080"), ("GET", "localhost.evil.example")] {
+        let mut client = RawClient::connect(shown.addr);
+        client.send(format!("{method} /notes.txt HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.read_response().status, 421, "{host}");
+    }
+    let mut client = RawClient::connect(shown.addr);
+    client.send("GET /notes.txt HTTP/1.1\r\nHost: localhost:1\r\n\r\n");
+    assert_eq!(client.read_response().text(), "notes");
+}
+
+/// Whoever may add files cannot have them sent in place of others.
+#[test]
+fn an_added_file_is_never_sent_for_another() {
+    let folder = folder();
+    let shown = serve(folder.path(), &["--server-ip", "127.0.0.1", "--upload"]);
+    for name in ["notes.txt.gz", "notes.txt.br", "notes.txt.zst"] {
+        assert_eq!(shown.upload("/", name, "forged", &[]).status, 303, "{name}");
+    }
+    let answer = shown.get("/notes.txt", &["Accept-Encoding: gzip, br, zstd"]);
+    assert_eq!((answer.field("content-encoding"), answer.text()), (None, "notes"));
+    assert_eq!(shown.get("/notes.txt.gz", &[]).text(), "forged");
+}
+
 #[test]
 fn wrong_arguments_end_it_with_a_hint() {
     let folder = folder();
