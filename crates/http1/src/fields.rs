@@ -5,7 +5,6 @@ use crate::ascii::{is_field_value, is_token, trim};
 use crate::recycled::{Recycle, Recycled, Spares};
 use std::cell::RefCell;
 use std::fmt;
-use std::thread::LocalKey;
 
 /// Ordered outgoing fields. A name or value that could break the message never gets in.
 #[derive(Clone, Default)]
@@ -41,9 +40,10 @@ impl Text {
 }
 
 impl Recycle for Text {
-    fn spares() -> &'static LocalKey<Spares<Self>> {
+    #[inline]
+    fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R> {
         thread_local!(static SPARES: Spares<Text> = const { RefCell::new(Vec::new()) });
-        &SPARES
+        SPARES.try_with(look).ok()
     }
 
     #[inline]

@@ -2,7 +2,6 @@
 
 use crate::recycled::{Recycle, Recycled, Spares};
 use std::cell::RefCell;
-use std::thread::LocalKey;
 
 /// The fields of a received head or trailer section.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +25,10 @@ const SPARE_BYTES_MAX: usize = 4 * 1024;
 const SPARE_SPANS_MAX: usize = 128;
 
 impl Recycle for Section {
-    fn spares() -> &'static LocalKey<Spares<Self>> {
+    #[inline]
+    fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R> {
         thread_local!(static SPARES: Spares<Section> = const { RefCell::new(Vec::new()) });
-        &SPARES
+        SPARES.try_with(look).ok()
     }
 
     #[inline]

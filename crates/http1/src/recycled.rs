@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::thread::LocalKey;
 
 /// Boxes of one kind that a thread keeps: more than it uses in one turn of its loop.
 const SPARES_MAX: usize = 64;
@@ -15,7 +14,8 @@ pub(crate) type Spares<T> = RefCell<Vec<Box<T>>>;
 
 /// What is worth using again.
 pub(crate) trait Recycle: Default + 'static {
-    fn spares() -> &'static LocalKey<Spares<Self>>;
+    /// Looks at this thread's spare boxes; a thread that is ending has none any more.
+    fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R>;
 
     /// Empties it; false when it has become too large to be kept.
     fn clear(&mut self) -> bool;
@@ -35,10 +35,7 @@ impl<T: Recycle> Recycled<T> {
     /// What is in the box, which is fetched if there is none.
     #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        // A thread that is ending has no spare ones any more.
-        self.0.get_or_insert_with(|| {
-            T::spares().try_with(|spares| spares.borrow_mut().pop()).ok().flatten().unwrap_or_default()
-        })
+        self.0.get_or_insert_with(|| T::with_spares(|spares| spares.borrow_mut().pop()).flatten().unwrap_or_default())
     }
 }
 
@@ -48,7 +45,7 @@ impl<T: Recycle> Drop for Recycled<T> {
         let Some(mut content) = self.0.take() else { return };
         if content.clear() {
             // Without a place among the spare ones it is simply freed.
-            let _ = T::spares().try_with(|spares| {
+            let _ = T::with_spares(|spares| {
                 let spares = &mut *spares.borrow_mut();
                 if spares.len() < SPARES_MAX {
                     spares.push(content);
@@ -90,9 +87,9 @@ mod tests {
     struct Note(Vec<u8>);
 
     impl Recycle for Note {
-        fn spares() -> &'static LocalKey<Spares<Self>> {
+        fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R> {
             thread_local!(static SPARES: Spares<Note> = const { RefCell::new(Vec::new()) });
-            &SPARES
+            SPARES.try_with(look).ok()
         }
 
         fn clear(&mut self) -> bool {
@@ -102,7 +99,7 @@ mod tests {
     }
 
     fn spares() -> usize {
-        Note::spares().with_borrow(Vec::len)
+        Note::with_spares(|spares| spares.borrow().len()).unwrap_or_default()
     }
 
     fn note(text: &[u8]) -> Recycled<Note> {
