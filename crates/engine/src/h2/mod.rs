@@ -35,8 +35,9 @@ use tokio::time::{Instant, interval, timeout};
 /// Bytes a client may send ahead on one stream, and on all streams of a connection together.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Bytes of answers that wait for the socket, per stream.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Bytes of answers that wait for the socket, per stream: two frames. A client that opens all streams with endless
+/// windows and takes nothing makes us hold that for each of them.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Requests on one connection that nobody can read, and answers on it that end by a fault of either side: beyond it
 /// the connection is given up. Further resets forced by broken frames are counted by `h2` (CVE-2025-8671).
 const MALFORMED_MAX: u32 = 100;
