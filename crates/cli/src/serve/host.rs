@@ -25,7 +25,7 @@ fn is_own(host: &str) -> bool {
     let unbracketed = host.trim_start_matches('[').trim_end_matches(']');
     let is_address = host.parse::<SocketAddr>().is_ok() || unbracketed.parse::<IpAddr>().is_ok();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
-    is_address || !name.contains('.') || name.ends_with(".localhost") || name.ends_with(".local")
+    is_address || !name.contains('.') || matches!(name.rsplit('.').next(), Some("local" | "localhost"))
 }
 
 #[cfg(test)]
