@@ -299,7 +299,7 @@ impl App {
     /// let service = App::new().route("/", [GET], async || "hello").into_service()?;
     /// let settings = Settings { keep_alive_timeout: Duration::from_secs(5), ..Settings::default() };
     /// let server = Server::new(settings).listen("127.0.0.1:0".parse()?, service)?;
-    /// # let stop = Stop::new();
+    /// let stop = Stop::new();
     /// # stop.cancel();
     /// server.run(stop, weaprous::GRACE)?;
     /// # Ok(()) }

@@ -24,13 +24,14 @@
 //!     Ok(Json(Answer { text: format!("Hello, {}!", greeting.name) }))
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let bound = App::new().route("/greet", [POST], greet).prepare_address("127.0.0.1", 0)?;
-//! println!("http://{}/greet", bound.local_addr());
-//! # let stop = Stop::new();
-//! # stop.cancel();
-//! bound.run(stop)?;
-//! # Ok(()) }
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let bound = App::new().route("/greet", [POST], greet).prepare_address("127.0.0.1", 0)?;
+//!     println!("http://{}/greet", bound.local_addr());
+//!     let stop = Stop::new(); // whoever cancels it, ends the server in order
+//! #   stop.cancel();
+//!     bound.run(stop)?;
+//!     Ok(())
+//! }
 //! ```
 //!
 //! Tests ask an application without a socket, in plain `#[test]` functions: see [`testing`].
@@ -117,6 +118,7 @@ pub use app::{App, Bound, GRACE, Route, ServeError};
 pub use bytes::Bytes;
 pub use cookie::{CookieBuilder, Cookies, SetCookie};
 pub use csrf::Csrf;
+#[doc(inline)]
 pub use engine::{self, Body, Method, Response, StatusCode, Stop};
 pub use extract::{ClientAddr, Form, FromParts, FromRequest, LastEventId, Path, Query, State};
 pub use files::{EmbeddedFile, FileCache, Files, Freshness};

@@ -12,7 +12,7 @@
 //! let router = axum::Router::new().route("/", get(|| async { "hello from axum" }));
 //! let tower = Tower::new(router);
 //! let server = Server::new(Settings::default()).listen("127.0.0.1:0".parse()?, move || tower.clone())?;
-//! # let stop = Stop::new();
+//! let stop = Stop::new();
 //! # stop.cancel();
 //! server.run(stop, weaprous::GRACE)?;
 //! # Ok(()) }
