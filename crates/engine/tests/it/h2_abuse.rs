@@ -15,7 +15,7 @@ use std::time::Duration;
 const FLOOD: u32 = 20_000;
 /// Longer than any flood here takes. A client that still sends when nobody reads any more gets a reset, and a reset
 /// takes away what it has not read yet: the reason. It ends with the client, so no test waits for it.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 
 /// A server whose services count their calls; `/` is answered, everything else never.
 struct Victim {
