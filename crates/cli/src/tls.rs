@@ -72,7 +72,7 @@ pub(crate) fn with_files(args: &TlsFiles) -> Result<Option<Tls>, Failure> {
 }
 
 fn load(settings: TlsSettings) -> Result<Tls, Failure> {
-    Tls::new(settings).map_err(|error| Failure::Usage(error.to_string()))
+    Tls::new(settings).map_err(|error| Failure::Usage(format!("cannot speak TLS: {error}")))
 }
 
 /// Keeps the certificate good while a server runs; the server notices the new files by itself.

@@ -209,6 +209,8 @@ fn wrong_arguments_end_it_with_a_hint() {
     check(&[&format!("{path}/notes.txt")], 2, "give a folder that can be read");
     check(&[path, "--upload", "--port", "0"], 2, "add --auth USER:PASSWORD");
     check(&[path, "--auth", "alice", "--port", "0"], 2, "--auth takes USER:PASSWORD");
+    let nowhere = ["--tls-cert", "/no/such.pem", "--tls-key", "/no/such.key"];
+    check(&[&[path, "--port", "0"][..], &nowhere].concat(), 2, "cannot speak TLS: /no/such.pem: No such file");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     check(&[path, "--server-ip", "127.0.0.1", "--port", &port], 3, "--port");
