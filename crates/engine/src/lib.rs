@@ -34,9 +34,7 @@ mod upgraded;
 mod wire;
 
 pub use body::{Body, BodyError, BodySender, BodyStream, Gone, Source};
-pub use client::{
-    Answer, Client, ClientError, ClientErrorKind, ClientSettings, Failed, OutgoingRequest, Stage,
-};
+pub use client::{Answer, Client, ClientError, ClientErrorKind, ClientSettings, Failed, OutgoingRequest, Stage};
 pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
@@ -48,7 +46,8 @@ pub use server::{BindError, Connections, RunError, Running, Server, bind};
 pub use service::Service;
 pub use settings::Settings;
 pub use tls::{
-    CertificateFiles, ClientAuth, ClientTls, HandshakeError, InvalidServerName, Tls, TlsError, TlsInfo, TlsSettings, Trust,
+    CertificateFiles, ClientAuth, ClientTls, HandshakeError, InvalidServerName, Tls, TlsError, TlsInfo, TlsSettings,
+    Trust,
 };
 pub use upgraded::Upgraded;
 

@@ -70,13 +70,11 @@ pub(crate) fn operations() -> Vec<Operation> {
 pub(crate) fn app(tracker: Arc<Tracker>) -> App {
     let sessions = Arc::clone(&tracker.settings.sessions);
     let beginning = Arc::clone(&tracker);
-    let app = App::new()
-        .state(tracker)
-        .sessions(sessions)
-        .body_bytes_max(BODY_BYTES_MAX)
-        .layer(move |request: Request, next: Next| {
+    let app = App::new().state(tracker).sessions(sessions).body_bytes_max(BODY_BYTES_MAX).layer(
+        move |request: Request, next: Next| {
             beginning.begin(request.stop());
             next.run(request)
-        });
+        },
+    );
     operations().into_iter().fold(app, |app, operation| app.add_route(operation.route))
 }

@@ -25,10 +25,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let addr = args.next().ok_or("usage: bench ADDRESS FOLDER")?.parse()?;
     let folder = args.next().ok_or("usage: bench ADDRESS FOLDER")?;
-    let app = App::new()
-        .route("/", [GET], hello)
-        .route("/echo", [POST], echo)
-        .route("/files/{path..}", [GET], Files::dir(folder)?);
+    let app = App::new().route("/", [GET], hello).route("/echo", [POST], echo).route(
+        "/files/{path..}",
+        [GET],
+        Files::dir(folder)?,
+    );
     let (server, app) = (Server::new(Settings::default()), app.into_service()?);
     let server = match (args.next(), args.next()) {
         (Some(chain), Some(key)) => server.listen_tls(addr, Tls::new(TlsSettings::new(chain, key))?, app)?,
