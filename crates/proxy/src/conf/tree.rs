@@ -271,6 +271,7 @@ mod tests {
     fn statements_end_with_a_semicolon_or_a_block() {
         check("a b c; host x { d e; ; location / { } }", "a b c;host x{d e;location /{}}", &[]);
         check("a { b { c; } }", "a{b{c;}}", &[]);
+        check("listen a { b; } listen c;", "listen a{b;}listen c;", &[]);
         check("", "", &[]);
     }
 
@@ -286,7 +287,7 @@ mod tests {
         check("host a\nproxy_pass b;\n}\nlisten c;", "host a{proxy_pass b;}listen c;", &[7]);
         check("host a {\nproxy_pass b;\nhost c { }", "host a{proxy_pass b;}host c{}", &[23]);
         check("} listen c;", "listen c;", &[0]);
-        check("listen a { b; } listen c;", "listen a;listen c;", &[]);
+        check("redirect a { b; } listen c;", "redirect a;listen c;", &[]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const SLOTS: usize = 128;
 /// The place of all threads beyond that.
 const SHARED_SLOT: usize = SLOTS - 1;
 
-/// Upper edges of the buckets of a [`Histogram`], in microseconds: 100 µs to one minute.
+/// Upper edges of the buckets of a `Histogram`, in microseconds: 100 µs to one minute.
 pub(crate) const EDGES_US: [u64; 18] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000, 30_000_000, 60_000_000,
@@ -69,7 +69,7 @@ impl Histogram {
     }
 }
 
-/// What a [`Histogram`] held at one moment, over all threads.
+/// What a `Histogram` held at one moment, over all threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Durations {
     counts: [u64; EDGES_US.len() + 1],
