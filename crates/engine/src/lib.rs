@@ -42,7 +42,7 @@ pub use http1::{
 pub use interop::InvalidResponse;
 pub use message::{Peer, Request, Response};
 pub use proxied::TrustedProxies;
-pub use server::{BindError, Connections, RunError, Running, Server, bind};
+pub use server::{BindError, Connections, RunError, Running, Server, bind, coarse_now};
 pub use service::Service;
 pub use settings::Settings;
 pub use tls::{

@@ -11,6 +11,21 @@ pub(super) type Millis = u64;
 /// Length of an IMF-fixdate such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
 const DATE_BYTES: usize = 29;
 
+thread_local! {
+    /// The time as of the last tick of the worker that runs on this thread.
+    static TICK: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The time as of the last tick of this thread's worker, without a system call: for deadlines and for what is counted
+/// in seconds.
+///
+/// It never goes backwards, and is up to 250 ms late while the worker has connections of clients. While it has none, it
+/// stands still: what runs beside them ([`Server::on_each_worker`](crate::Server::on_each_worker)) asks
+/// [`Instant::now`]. On a thread without a worker it is that.
+pub fn coarse_now() -> Instant {
+    TICK.get().unwrap_or_else(Instant::now)
+}
+
 /// The time as of the last [`Clock::refresh`].
 pub(super) struct Clock {
     started: Instant,
@@ -32,7 +47,9 @@ impl Clock {
     }
 
     pub(super) fn refresh(&self) {
-        self.now.set(millis(self.started.elapsed()));
+        let tick = Instant::now();
+        TICK.set(Some(tick));
+        self.now.set(millis(tick.duration_since(self.started)));
         let now = SystemTime::now();
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if self.date_second.replace(second) != second {
@@ -53,6 +70,12 @@ impl Clock {
 
     pub(super) fn date(&self) -> [u8; DATE_BYTES] {
         self.date.get()
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        TICK.set(None);
     }
 }
 
@@ -165,6 +188,20 @@ mod tests {
         assert!(pace.handle_progress(1, 100_000, 100, GRACE), "nobody waited for the other side");
         pace.handle_wait(100_000);
         assert!(pace.handle_progress(500, 102_000, 100, GRACE), "501 bytes in 2 s");
+    }
+
+    #[test]
+    fn a_worker_knows_the_time_of_its_last_tick() {
+        let before = Instant::now();
+        assert!(coarse_now() >= before, "without a worker it is the time");
+        let clock = Clock::new();
+        let tick = coarse_now();
+        assert!(tick >= before && coarse_now() == tick, "it stands still between two ticks");
+        clock.refresh();
+        assert!(coarse_now() > tick);
+        drop(clock);
+        let after = Instant::now();
+        assert!(coarse_now() >= after);
     }
 
     #[test]

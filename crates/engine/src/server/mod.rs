@@ -22,6 +22,7 @@ mod socket;
 mod sys;
 mod worker;
 
+pub use clock::coarse_now;
 pub(crate) use exchange::serve_stream;
 pub(crate) use incoming::Incoming;
 pub use listener::{BindError, bind};
