@@ -228,6 +228,12 @@ impl ResponseHead {
         })
     }
 
+    /// Says how the content ends where the connection frames it itself, and lives on.
+    pub(crate) fn framed_elsewhere(&mut self, framing: Framing) {
+        self.framing = framing;
+        self.keep_alive = true;
+    }
+
     /// The status code.
     pub fn status(&self) -> StatusCode {
         self.status
