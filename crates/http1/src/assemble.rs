@@ -4,7 +4,7 @@
 //! request is judged by the same rules and limits however it came. Never sees a body.
 
 use crate::ascii::{is_field_value, is_token, trim};
-use crate::{ErrorKind, Event, Framing, Limits, ParseError, RequestDecoder, RequestHead, target};
+use crate::{ErrorKind, Event, Framing, Limits, ParseError, RequestDecoder, RequestHead, Version, target};
 use bytes::BytesMut;
 
 /// What a head consists of. Nothing in it was checked.
@@ -16,14 +16,19 @@ pub struct RequestParts<'a, I> {
     pub target: &'a [u8],
     /// Host and port: it takes the place of a `Host` field.
     pub authority: Option<&'a [u8]>,
+    /// The protocol an extended `CONNECT` asks for, `websocket` for one (RFC 8441): the head is then that of an HTTP/1.1
+    /// request which offers to switch to it, a `GET` with `Upgrade`.
+    pub protocol: Option<&'a [u8]>,
     /// Names and values of the fields.
     pub fields: I,
     /// Whether content follows, of the declared length or of any.
     pub has_content: bool,
+    /// What the head says it came by.
+    pub version: Version,
 }
 
 impl RequestHead {
-    /// Makes a head of parts, as if it had come over HTTP/1.1. Several `Cookie` fields become one (RFC 9113 §8.2.3),
+    /// Makes a head of parts, judged as if it had come over HTTP/1.1. Several `Cookie` fields become one (RFC 9113 §8.2.3),
     /// and content of undeclared length is [`Framing::Chunked`].
     ///
     /// # Errors
@@ -44,6 +49,7 @@ impl RequestHead {
             }
             _ => {}
         }
+        head.set_version(parts.version);
         Ok(head)
     }
 }
@@ -63,8 +69,16 @@ where
         return Err(ErrorKind::Target);
     }
     let mut text = BytesMut::with_capacity(HEAD_BYTES_USUAL);
-    for part in [parts.method, b" ", parts.target, b" HTTP/1.1\r\n"] {
+    let method = if parts.protocol.is_some() { b"GET" } else { parts.method };
+    for part in [method, b" ", parts.target, b" HTTP/1.1\r\n"] {
         text.extend_from_slice(part);
+    }
+    if let Some(protocol) = parts.protocol {
+        if !is_token(protocol) {
+            return Err(ErrorKind::FieldValue);
+        }
+        write_field(&mut text, b"connection", b"upgrade");
+        write_field(&mut text, b"upgrade", protocol);
     }
     if let Some(authority) = parts.authority {
         target::host_name_end(authority).ok_or(ErrorKind::Host)?;
@@ -149,7 +163,15 @@ mod tests {
     ) -> Result<RequestHead, ErrorKind> {
         let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let authority = authority.map(str::as_bytes);
-        let parts = RequestParts { method: b"POST", target: target.as_bytes(), authority, fields, has_content };
+        let parts = RequestParts {
+            method: b"POST",
+            target: target.as_bytes(),
+            authority,
+            protocol: None,
+            fields,
+            has_content,
+            version: Version::Http2,
+        };
         RequestHead::assemble(&parts, &Limits::default()).map_err(|error| error.kind())
     }
 
@@ -159,6 +181,30 @@ mod tests {
         assert_eq!((head.method(), head.path(), head.query()), (Method::Post, "/a", Some("b")));
         assert_eq!((head.host(), head.field("host")), ("h:1", Some(&b"h:1"[..])));
         assert_eq!((head.field_str("accept"), head.framing()), (Some("*/*"), Framing::None));
+    }
+
+    #[test]
+    fn an_extended_connect_is_an_offer_to_switch() {
+        let assemble = |protocol: &'static str, fields: &[Field]| {
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            let parts = RequestParts {
+                method: b"CONNECT",
+                target: b"/chat",
+                authority: Some(b"h"),
+                protocol: Some(protocol.as_bytes()),
+                fields,
+                has_content: false,
+                version: Version::Http2,
+            };
+            RequestHead::assemble(&parts, &Limits::default()).map_err(|error| error.kind())
+        };
+        let head = assemble("websocket", &[("sec-websocket-version", "13")]).unwrap();
+        assert_eq!((head.method(), head.path(), head.version()), (Method::Get, "/chat", Version::Http2));
+        assert!(head.upgrades_to("websocket") && !head.upgrades_to("other"));
+        for protocol in ["", "a b", "a\r\nx: y"] {
+            assert_eq!(assemble(protocol, &[]).unwrap_err(), ErrorKind::FieldValue, "{protocol:?}");
+        }
+        assert_eq!(assemble("websocket", &[("upgrade", "h2c")]).unwrap_err(), ErrorKind::ConnectionField);
     }
 
     #[test]

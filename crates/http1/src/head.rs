@@ -155,6 +155,11 @@ impl RequestHead {
         self.verdict.framing
     }
 
+    /// Says by what a head came that was judged as one of HTTP/1.1.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        self.line.version = version;
+    }
+
     /// Says how the body ends where the connection frames it itself.
     pub(crate) fn set_framing(&mut self, framing: Framing) {
         self.verdict.framing = framing;

@@ -40,6 +40,7 @@ impl From<Version> for http::Version {
         match version {
             Version::Http10 => Self::HTTP_10,
             Version::Http11 => Self::HTTP_11,
+            Version::Http2 => Self::HTTP_2,
         }
     }
 }
@@ -108,7 +109,10 @@ impl RequestHead {
         let fields: Vec<(&[u8], &[u8])> = fields.filter(|field| authority.is_none() || !is_host(field)).collect();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (method, target) = (parts.method.as_str().as_bytes(), target.as_bytes());
-        Self::assemble(&RequestParts { method, target, authority, fields: fields.iter().copied(), has_content }, limits)
+        let version = if parts.version >= http::Version::HTTP_2 { Version::Http2 } else { Version::Http11 };
+        let fields = fields.iter().copied();
+        let parts = RequestParts { method, target, authority, protocol: None, fields, has_content, version };
+        Self::assemble(&parts, limits)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use engine::{Fields, InvalidField, Method, RequestHead, ResponseHead, StatusCode, Version, is_hop_by_hop};
+use engine::{Fields, InvalidField, Method, RequestHead, ResponseHead, StatusCode, is_hop_by_hop};
 
 use crate::conf::{HeaderChange, HeaderEdit};
 use crate::rewrite::Values;
@@ -138,7 +138,7 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField>
     if fields.contains("forwarded") {
         fields.append("forwarded", forwarded(onward))?;
     }
-    let version = if head.version() == Version::Http10 { "1.0" } else { "1.1" };
+    let version = head.version().number();
     fields.append("via", format!("{version} {}", onward.name))?;
     match onward.hops {
         Hops::Left(left) => fields.set("max-forwards", left.to_string())?,

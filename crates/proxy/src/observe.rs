@@ -188,7 +188,7 @@ impl Drop for Watch {
             client: logged.client,
             method: &logged.method,
             target: &logged.target,
-            version: if logged.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            version: logged.version.as_str(),
             host: &logged.host,
             referer: logged.referer.as_deref(),
             agent: logged.agent.as_deref(),

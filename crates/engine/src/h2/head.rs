@@ -3,7 +3,7 @@
 use crate::{Fields, ParseError, RequestHead, Response, StatusCode};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue};
-use http1::{Limits, Method, RequestParts};
+use http1::{Limits, Method, RequestParts, Version};
 
 /// A request's head. `:authority` becomes `Host`; what HTTP/1.1 would refuse is refused.
 pub(super) fn request_head(
@@ -17,7 +17,15 @@ pub(super) fn request_head(
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let method = parts.method.as_str().as_bytes();
-    let parts = RequestParts { method, target: target.as_bytes(), authority, fields, has_content };
+    let parts = RequestParts {
+        method,
+        target: target.as_bytes(),
+        authority,
+        protocol: None,
+        fields,
+        has_content,
+        version: Version::Http2,
+    };
     RequestHead::assemble(&parts, limits)
 }
 

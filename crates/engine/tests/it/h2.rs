@@ -80,7 +80,8 @@ fn a_request_is_what_it_would_be_over_http1() {
             ready(Response::text(
                 StatusCode::OK,
                 format!(
-                    "{} {} {:?} {} {cookies:?} {}",
+                    "{} {} {} {:?} {} {cookies:?} {}",
+                    head.version(),
                     head.method(),
                     head.path(),
                     head.query(),
@@ -96,7 +97,7 @@ fn a_request_is_what_it_would_be_over_http1() {
         let answer = send(&mut sender, asked, &[]).await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
         assert!(answer.headers().contains_key("date"));
-        let expect = r#"GET /a%20b Some("c=d") localhost ["a=1; b=2"] h2"#;
+        let expect = r#"HTTP/2.0 GET /a%20b Some("c=d") localhost ["a=1; b=2"] h2"#;
         assert_eq!(answer.headers()["content-length"], expect.len().to_string());
         assert_eq!(text(answer).await, (200, expect.to_owned()));
     });

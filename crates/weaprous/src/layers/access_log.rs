@@ -5,7 +5,7 @@ use crate::files::rfc3339;
 use crate::handler::LocalBoxFuture;
 use crate::layer::{Layer, Next};
 use crate::request::Request;
-use engine::{Response, Version};
+use engine::Response;
 use std::fmt::{self, Write as _};
 use std::io::{BufWriter, Write};
 use std::net::IpAddr;
@@ -149,7 +149,7 @@ impl Line {
             at: SystemTime::now(),
             method: request.method().as_str(),
             path: own(request.path()),
-            version: if request.head.version() == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            version: request.head.version().as_str(),
             referrer: request.field("referer").map(without_query),
             agent: request.field("user-agent").map(own),
             status: 0,
