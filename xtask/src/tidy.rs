@@ -22,6 +22,10 @@ const FORBIDDEN: [(&str, &str); 6] = [
     (concat!("/ho", "me/"), "no path of a machine"),
 ];
 
+/// The one file that may hold `unsafe` code, and the one crate whose lints are therefore its own.
+const UNSAFE_FILE: &str = "crates/sockopt/src/lib.rs";
+const UNSAFE_MANIFEST: &str = "crates/sockopt/Cargo.toml";
+
 /// Endings of files that hold code.
 const SOURCES: [&str; 4] = ["rs", "js", "mjs", "css"];
 
@@ -126,7 +130,11 @@ fn sources(path: &str, text: &str, breaches: &mut Vec<String>) {
     if rust && !text.starts_with("//!") {
         breaches.push(format!("{path}:1: a file begins with `//!`: what it is and what it never does"));
     }
-    if path.ends_with("Cargo.toml") && path != "Cargo.toml" && !text.contains("[lints]\nworkspace = true") {
+    if path.ends_with("Cargo.toml")
+        && path != "Cargo.toml"
+        && path != UNSAFE_MANIFEST
+        && !text.contains("[lints]\nworkspace = true")
+    {
         breaches.push(format!("{path}: lacks `[lints] workspace = true`"));
     }
     for (number, line) in text.lines().enumerate() {
@@ -141,12 +149,32 @@ fn words(path: &str, number: usize, line: &str, breaches: &mut Vec<String>) {
             breaches.push(format!("{path}:{number}: `{word}`: {reason}"));
         }
     }
+    if extension(path) == "rs" && path != UNSAFE_FILE && has_unsafe_code(line) {
+        breaches.push(format!("{path}:{number}: `{UNSAFE}` code: it stands in {UNSAFE_FILE} only"));
+    }
     let pure = PURE.iter().any(|name| path.starts_with(&format!("crates/{name}/src/")));
     if pure && extension(path) == "rs" && !line.trim_start().starts_with("//") {
         for word in IMPURE.iter().filter(|word| line.contains(**word)) {
             breaches.push(format!("{path}:{number}: a pure crate names `{word}`"));
         }
     }
+}
+
+/// In two parts, so that this file is not found itself.
+const UNSAFE: &str = concat!("un", "safe");
+
+/// Whether a line holds the keyword outside of a comment and of a string, or lets it be used by an attribute.
+fn has_unsafe_code(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let outside: String = code.split('"').step_by(2).collect();
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let lint = concat!("un", "safe_code");
+    let keyword = outside.match_indices(UNSAFE).any(|(at, _)| {
+        let before = at.checked_sub(1).map(|before| outside.as_bytes()[before]);
+        let after = outside.as_bytes().get(at + UNSAFE.len()).copied();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    });
+    keyword || (outside.contains(lint) && (outside.contains("allow") || outside.contains("expect")))
 }
 
 /// The example in the README is the file that compiles, not a copy that has gone its own way.
@@ -184,6 +212,24 @@ mod tests {
         let table = table(text);
         assert_eq!(table["a"], BTreeSet::from(["b".to_owned(), "c".to_owned()]));
         assert!(table["d"].is_empty());
+    }
+
+    #[test]
+    fn unsafe_code_stands_in_one_file() {
+        let breaches = |path: &str, line: &str| {
+            let mut breaches = Vec::new();
+            words(path, 1, line, &mut breaches);
+            breaches.len()
+        };
+        for code in ["{ {} x }", "fn f() { {} { g() } }", "#[allow({}_code)]", "{} impl Send for X {}"] {
+            let code = code.replacen("{}", UNSAFE, 1);
+            assert_eq!(breaches("crates/engine/src/lib.rs", &code), 1, "{code}");
+            assert_eq!(breaches(UNSAFE_FILE, &code), 0, "{code}");
+        }
+        for other in ["// {} is forbidden", "let x = \"{}\";", "let is_{} = 1;", "#![forbid({}_code)]"] {
+            let other = other.replacen("{}", UNSAFE, 1);
+            assert_eq!(breaches("crates/engine/src/lib.rs", &other), 0, "{other}");
+        }
     }
 
     #[test]

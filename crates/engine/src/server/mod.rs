@@ -73,6 +73,8 @@ impl Connections {
 pub struct Running {
     local_addrs: Vec<SocketAddr>,
     stop: Stop,
+    /// As in the settings, for listeners that come later.
+    defer_accept: Duration,
     orders: Vec<mpsc::Sender<Order>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Closed when the last worker has dropped its end.
@@ -164,7 +166,7 @@ impl Server {
         make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
     ) -> io::Result<()> {
         self.local_addrs.push(address_of(&sockets)?);
-        for (worker, listening) in share_out(sockets, self.listening.len(), make)? {
+        for (worker, listening) in share_out(sockets, self.listening.len(), self.settings.defer_accept, make)? {
             self.listening[worker].push(listening);
         }
         Ok(())
@@ -216,8 +218,9 @@ impl Server {
         let settings = Arc::new(self.settings);
         let addresses = Addresses::new(settings.connections_per_address_max, settings.counts_loopback);
         let (ended, alive) = mpsc::channel(1);
-        let (local_addrs, threads, orders) = (self.local_addrs, Vec::new(), Vec::new());
-        let mut running = Running { local_addrs, stop, orders, threads, alive };
+        let (local_addrs, defer_accept) = (self.local_addrs, settings.defer_accept);
+        let (threads, orders) = (Vec::new(), Vec::new());
+        let mut running = Running { local_addrs, stop, defer_accept, orders, threads, alive };
         for (number, (listening, background)) in self.listening.into_iter().zip(self.background).enumerate() {
             let (settings, addresses, stop) = (settings.clone(), addresses.clone(), running.stop.clone());
             let (sender, orders) = mpsc::channel(ORDERS_WAITING);
@@ -285,7 +288,7 @@ impl Running {
         make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
     ) -> io::Result<()> {
         let addr = address_of(&sockets)?;
-        for (worker, listening) in share_out(sockets, self.orders.len(), make)? {
+        for (worker, listening) in share_out(sockets, self.orders.len(), self.defer_accept, make)? {
             let sent = self.orders[worker].send(Order::Open(listening)).await;
             sent.map_err(|_| io::Error::other("the server is stopping"))?;
         }
@@ -359,6 +362,7 @@ fn address_of(sockets: &[TcpListener]) -> io::Result<SocketAddr> {
 fn share_out(
     mut sockets: Vec<TcpListener>,
     workers: usize,
+    defer_accept: Duration,
     make: impl Fn() -> Box<dyn Site> + Send + Sync + 'static,
 ) -> io::Result<Vec<(usize, Listening)>> {
     for copied in 0..workers.saturating_sub(sockets.len()) {
@@ -368,6 +372,10 @@ fn share_out(
     let shares = sockets.into_iter().enumerate().map(|(number, listener)| {
         let make = make.clone();
         listener.set_nonblocking(true)?;
+        // Also where it is zero: whoever had the socket before may have wanted otherwise.
+        if let Err(error) = sockopt::defer_accept(&listener, defer_accept) {
+            tracing::debug!(%error, "connections are taken before they say anything");
+        }
         Ok((number % workers, Listening { listener, make: Box::new(move || make()) }))
     });
     shares.collect()

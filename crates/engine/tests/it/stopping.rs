@@ -1,7 +1,7 @@
 //! How a server ends: what is under way is finished, nothing new is begun, nothing lasts for ever.
 
-use crate::support::{GRACE, block_on, connect, get, serve, serve_targets, settings};
-use engine::{Body, Request, Response, Server, StatusCode, Stop};
+use crate::support::{GRACE, block_on, connect, get, serve, serve_targets, settings, target_of};
+use engine::{Body, Request, Response, Server, Settings, StatusCode, Stop};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -13,9 +13,12 @@ fn a_request_under_way_is_answered_and_its_connection_closed() {
     let gates = (go.clone(), begun.clone());
     let server = serve(settings(), move || {
         let (go, begun) = gates.clone();
-        move |_: Request| {
+        move |request: Request| {
             let (go, begun) = (go.clone(), begun.clone());
             async move {
+                if request.head.path() == "/at-once" {
+                    return target_of(&request);
+                }
                 begun.add_permits(1);
                 go.acquire().await.unwrap().forget();
                 Response::text(StatusCode::OK, "done")
@@ -26,6 +29,8 @@ fn a_request_under_way_is_answered_and_its_connection_closed() {
     client.send(get("/"));
     block_on(async { begun.acquire().await.unwrap().forget() });
     let mut idle = connect(&server);
+    idle.send(get("/at-once"));
+    idle.read_response();
     server.stop();
     idle.expect_close(); // the stop has arrived
     go.add_permits(1);
@@ -47,6 +52,17 @@ fn idle_connections_are_closed_at_once() {
     client.expect_close();
     server.join().unwrap();
     assert!(started.elapsed() < GRACE / 2, "waited for the grace");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_the_server_has_not_heard_of_is_refused_when_it_asks() {
+    let server = serve_targets(Settings { defer_accept: Duration::from_mins(1), ..settings() });
+    let mut silent = connect(&server);
+    server.stop();
+    server.join().unwrap();
+    silent.send(get("/"));
+    silent.expect_close();
 }
 
 #[test]
