@@ -3,9 +3,10 @@
 use super::check::Ask;
 use super::load::{self, Load};
 use super::options::Options;
-use super::servers::{self, CRATES, FILES, HELLO, JSON, Kind, Server, Setup};
+use super::report::Report;
+use super::servers::{self, FILES, HELLO, JSON, Kind, Server, Setup};
 use super::{OUT, machine, memory, table};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,21 +85,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     machine::require(&[generators, &installed].concat())?;
     servers::prepare(!options.smoke)?;
     servers::build(&kinds, options)?;
-    let mut report = String::new();
+    let mut report = Report::default();
     for row in ROWS.iter().filter(|row| options.wants_row(row.name)) {
         if !options.smoke || SMOKE.contains(&row.name) {
-            report += &measure(row, options)?;
+            report.add(row.name, measure(row, options));
         }
     }
     if !options.smoke {
-        report += &memory::run(options, &kinds)?;
-    }
-    if options.smoke {
-        println!("{report}");
-        return Ok(());
+        memory::run(options, &kinds, &mut report);
     }
     let programs = [generators, &installed].concat();
-    machine::record("http", &(machine::header(&programs, &CRATES)? + &report))
+    report.finish("http", options.smoke, &programs)
 }
 
 /// The servers that are wanted among those that can do the row.
@@ -199,22 +196,19 @@ fn measure(row: &Row, options: &Options) -> Result<String> {
         };
         load.fire(running[which].child.id())
     };
-    if !options.smoke {
-        for (which, kind) in kinds.iter().enumerate() {
-            fire(which, WARM_UP.as_secs()).with_context(|| format!("while warming up {}", kind.name()))?;
-        }
-    }
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-    let columns = load::interleave(&names, options.rounds, |which| fire(which, options.seconds))?;
-    for server in &running {
-        ensure!(is_alive(server), "a server ended during the measurement");
+    let (columns, notes) = load::compete(&names, options.rounds, !options.smoke, |which, is_warm_up| {
+        fire(which, if is_warm_up { WARM_UP.as_secs() } else { options.seconds })
+    })?;
+    for (server, kind) in running.iter().zip(&kinds) {
+        ensure!(is_alive(server), "{} ended during the measurement", kind.name());
     }
     let base = if kinds.contains(&row.base) { row.base } else { kinds[0] };
     let title = format!(
         "{} (`{}`; {} connections, {} rounds of {} s)",
         row.title, row.name, options.connections, options.rounds, options.seconds
     );
-    Ok(table::table(&title, base.name(), &columns))
+    Ok(table::table(&title, base.name(), &columns) + &notes)
 }
 
 fn is_alive(server: &Server) -> bool {

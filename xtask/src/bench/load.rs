@@ -4,6 +4,7 @@ use super::cost::{Cost, Spent};
 use super::machine::{LOAD_CORE, pinned};
 use super::{OUT, table};
 use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +19,19 @@ pub(crate) struct Shot {
     pub(crate) spent: Spent,
 }
 
+/// Servers of ours: if one fails, something is wrong here.
+const OURS: [&str; 3] = ["engine", "app", "weaprous"];
+
 impl Shot {
+    fn tell(&self, round: usize, name: &str) {
+        eprintln!(
+            "  round {round} {name:<15} {:>9.0} requests/s  p99 {:>7.2} ms  {:>7.2} us CPU/request",
+            self.per_second,
+            self.p99_ms,
+            self.cpu_us()
+        );
+    }
+
     /// The server's time on a core per answered request, in microseconds.
     pub(crate) fn cpu_us(&self) -> f64 {
         self.spent.nanoseconds / 1000.0 / self.requests
@@ -143,22 +156,53 @@ pub(crate) fn interleave(
         for turn in 0..names.len() {
             let which = (number + turn) % names.len();
             let shot = fire(which).with_context(|| format!("while measuring {}", names[which]))?;
-            eprintln!(
-                "  round {number} {:<15} {:>9.0} requests/s  p99 {:>7.2} ms  {:>7.2} us CPU/request",
-                names[which],
-                shot.per_second,
-                shot.p99_ms,
-                shot.cpu_us()
-            );
+            shot.tell(number, names[which]);
             columns[which].shots.push(shot);
         }
     }
     Ok(columns)
 }
 
+/// As [`interleave`], among servers of which only ours must not fail: another one that does loses its column, and a
+/// sentence says so. `fire` is told whether it is to warm up only, which it is first of all if `warms_up`.
+pub(crate) fn compete(
+    names: &[&'static str],
+    rounds: usize,
+    warms_up: bool,
+    mut fire: impl FnMut(usize, bool) -> Result<Shot>,
+) -> Result<(Vec<table::Column>, String)> {
+    let mut columns: Vec<_> = names.iter().map(|name| Some(table::Column { name, shots: Vec::new() })).collect();
+    let mut notes = String::new();
+    for number in usize::from(!warms_up)..=rounds {
+        for turn in 0..names.len() {
+            let which = (number + turn) % names.len();
+            let Some(column) = &mut columns[which] else { continue };
+            match fire(which, number == 0) {
+                Ok(_) if number == 0 => {}
+                Ok(shot) => {
+                    shot.tell(number, names[which]);
+                    column.shots.push(shot);
+                }
+                Err(error) if OURS.contains(&names[which]) => {
+                    return Err(error).with_context(|| format!("while measuring {}", names[which]));
+                }
+                Err(error) => {
+                    eprintln!("{} is left out: {error:#}", names[which]);
+                    let why = error.to_string();
+                    let why = why.lines().next().unwrap_or_default();
+                    let _ = writeln!(notes, "\n{} failed and is left out: {why}", names[which]);
+                    columns[which] = None;
+                }
+            }
+        }
+    }
+    Ok((columns.into_iter().flatten().collect(), notes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::bail;
 
     const SPENT: Spent = Spent { nanoseconds: 1e7, user_ticks: 0.0, system_ticks: 0.0 };
 
@@ -180,6 +224,23 @@ mod tests {
         let shot = parse_h2load(text, SPENT).expect("the text is complete");
         assert!((shot.requests - 4.0).abs() < 1e-9 && (shot.per_second - 4.0).abs() < 1e-9);
         assert!((shot.p50_ms - 0.3).abs() < 1e-9 && (shot.p99_ms - 0.4).abs() < 1e-9);
+    }
+
+    #[test]
+    fn only_ours_must_not_fail() {
+        let shot = Shot { requests: 1.0, per_second: 1.0, p50_ms: 1.0, p99_ms: 1.0, spent: SPENT };
+        let names = ["nginx", "engine", "hyper"];
+        let mut calls = Vec::new();
+        let (columns, notes) = compete(&names, 2, true, |which, is_warm_up| {
+            calls.push((which, is_warm_up));
+            if which == 2 && !is_warm_up { Err(anyhow::anyhow!("no\nmore")) } else { Ok(shot) }
+        })
+        .expect("ours has not failed");
+        let shown: Vec<_> = columns.iter().map(|column| (column.name, column.shots.len())).collect();
+        assert_eq!(shown, [("nginx", 2), ("engine", 2)]);
+        assert_eq!(notes, "\nhyper failed and is left out: no\n");
+        assert_eq!(calls[..3], [(0, true), (1, true), (2, true)]);
+        assert!(compete(&names, 1, false, |which, _| if which == 1 { bail!("no") } else { Ok(shot) }).is_err());
     }
 
     #[test]

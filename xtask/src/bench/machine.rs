@@ -3,6 +3,7 @@
 use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, thread};
@@ -12,15 +13,18 @@ pub(crate) const SERVER_CORE: &str = "0";
 pub(crate) const LOAD_CORE: &str = "1";
 /// Files that the largest measurement opens in one process: 10,000 connections, those of the load, and some more.
 const FILES_NEEDED: u64 = 12_000;
+/// Results of one measurement of one commit on one day that are kept apart.
+const RESULTS_MAX: usize = 99;
 
 /// Programs and the Debian packages that have them.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),
     ("taskset", "util-linux"),
     ("openssl", "openssl"),
+    ("curl", "curl"),
     ("perf", "linux-perf"),
     ("valgrind", "valgrind"),
 ];
@@ -126,13 +130,45 @@ fn said_by(line: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Prints a result and writes it to `bench/results/<date>-<commit>-<what>.md`.
+/// Prints a result and writes it to `bench/results/<date>-<commit>-<what>.md`; one that is there already stays, and the
+/// new one gets a number: `…-<what>-2.md`.
 pub(crate) fn record(what: &str, report: &str) -> Result<()> {
     println!("\n{report}");
-    let name = format!("{}-{}-{what}.md", said_by("date -u +%F")?, commit()?.trim_end_matches('+'));
-    let path = Path::new("bench/results").join(name);
-    fs::create_dir_all("bench/results")?;
-    fs::write(&path, report)?;
+    let name = format!("{}-{}-{what}", said_by("date -u +%F")?, commit()?.trim_end_matches('+'));
+    let path = write_new(Path::new("bench/results"), &name, report)?;
     println!("written to {}", path.display());
     Ok(())
+}
+
+/// Writes `folder/name.md`, or the first of `name-2.md`, `name-3.md`… that is not there.
+fn write_new(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    for number in 1..=RESULTS_MAX {
+        let path = folder.join(if number == 1 { format!("{name}.md") } else { format!("{name}-{number}.md") });
+        match fs::File::create_new(&path) {
+            Ok(mut file) => {
+                file.write_all(text.as_bytes())?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+        }
+    }
+    bail!("{RESULTS_MAX} results of {name} are there already")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_new;
+
+    #[test]
+    fn a_result_never_takes_the_place_of_another() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        for (text, expect) in [("a", "run.md"), ("b", "run-2.md"), ("c", "run-3.md")] {
+            let path = write_new(folder.path(), "run", text).expect("the folder can be written to");
+            assert_eq!(path, folder.path().join(expect));
+        }
+        let first = std::fs::read_to_string(folder.path().join("run.md")).expect("it was written");
+        assert_eq!(first, "a");
+    }
 }

@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod options;
 mod proxy;
+mod report;
 mod servers;
 mod table;
 mod up;
@@ -40,9 +41,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
 }
 
-/// The short runs that belong to the gate: right answers under load, and normal clients unharmed by slow ones.
+/// The short runs that belong to the gate: right answers under load, normal clients unharmed by slow ones, and a proxy
+/// that keeps its upstream connections and its memory.
 pub(crate) fn smoke() -> Result<()> {
-    for what in ["http", "attack"] {
+    for what in ["http", "attack", "proxy"] {
         println!("\n==> bench {what} --smoke");
         run(&[what.to_owned(), "--smoke".to_owned()])?;
     }

@@ -7,7 +7,8 @@ use super::check::Ask;
 use super::load::{self, Load};
 use super::machine::{self, LOAD_CORE, SERVER_CORE, pinned};
 use super::options::Options;
-use super::servers::{self, CRATES, Server, build_peer, built, configure, free_addr, scratch, spawn};
+use super::report::Report;
+use super::servers::{self, Server, build_peer, built, configure, free_addr, scratch, spawn};
 use super::{check, cost, table};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
@@ -22,9 +23,15 @@ use std::time::{Duration, Instant};
 
 /// Load before the first measured round, in seconds: long enough for the pool of upstream connections to fill.
 const WARM_UP_SECONDS: u64 = 2;
+/// How much of each second of a round passes before upstream connections are counted.
+const SETTLING: Duration = Duration::from_millis(333);
 /// What the slow client reads, and how fast.
-const LARGE_BYTES: usize = 1024 * 1024 * 1024;
-const SLOW_BYTES_PER_SECOND: usize = 64 * 1024 * 1024;
+const LARGE_BYTES: usize = 1024 * MIB;
+/// The same in a smoke run.
+const SMOKE_LARGE_BYTES: usize = 64 * MIB;
+/// What a proxy may grow by meanwhile in a smoke run: a few buffers, and what the allocator keeps of them.
+const SMOKE_GROWTH_MAX: f64 = 8.0 * MIB as f64;
+const SLOW_BYTES_PER_SECOND: usize = 64 * MIB;
 /// How often the proxy's memory is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the slow client may wait for bytes.
@@ -70,13 +77,16 @@ struct Row {
 }
 
 const KIB: usize = 1024;
+const MIB: usize = KIB * KIB;
+/// Rows of a smoke run: small and large, kept and closed connections.
+const SMOKE: [&str; 3] = ["13b", "1m", "new"];
 const ROWS: [Row; 8] = [
     row("13b", "13 bytes", 13, None, false, false),
     row("13b-1000", "13 bytes, 1,000 clients", 13, Some(1000), false, false),
     row("1k", "1 KiB", KIB, None, false, false),
     row("1k-1000", "1 KiB, 1,000 clients", KIB, Some(1000), false, false),
-    row("1m", "1 MiB", KIB * KIB, None, false, false),
-    row("1m-1000", "1 MiB, 1,000 clients", KIB * KIB, Some(1000), false, false),
+    row("1m", "1 MiB", MIB, None, false, false),
+    row("1m-1000", "1 MiB, 1,000 clients", MIB, Some(1000), false, false),
     row("new", "13 bytes, a new connection per request", 13, None, true, false),
     row("tls", "13 bytes, TLS in front", 13, None, false, true),
 ];
@@ -97,31 +107,35 @@ const fn row(
 pub(crate) fn run(options: &Options) -> Result<()> {
     let rows: Vec<_> = ROWS.iter().map(|row| row.name).chain([SLOW]).collect();
     options.check_names(&rows, &Kind::ALL.map(Kind::name))?;
-    let kinds: Vec<_> = Kind::ALL.into_iter().filter(|kind| options.wants_peer(kind.name())).collect();
+    let is_wanted = |kind: &Kind| options.wants_peer(kind.name()) && (!options.smoke || *kind == Kind::Ours);
+    let kinds: Vec<_> = Kind::ALL.into_iter().filter(is_wanted).collect();
     let installed: Vec<_> = kinds.iter().filter_map(|kind| kind.installed()).collect();
-    let programs = [&["taskset", "wrk", "openssl"], installed.as_slice()].concat();
+    let generators: &[&str] = if options.smoke { &["taskset", "wrk"] } else { &["taskset", "wrk", "openssl", "curl"] };
+    let programs = [generators, installed.as_slice()].concat();
     machine::require(&programs)?;
-    servers::prepare(true)?;
+    servers::prepare(!options.smoke)?;
     if !options.built {
-        build(&kinds)?;
+        build(&kinds, options.smoke)?;
     }
-    let mut report = String::new();
+    let mut report = Report::default();
     for row in ROWS.iter().filter(|row| options.wants_row(row.name)) {
-        report += &measure(row, &kinds, options)?;
+        if !options.smoke || SMOKE.contains(&row.name) {
+            report.add(row.name, measure(row, &kinds, options));
+        }
     }
     if options.wants_row(SLOW) {
-        report += &slow(&kinds)?;
+        report.add(SLOW, slow(&kinds, options.smoke));
     }
-    machine::record("proxy", &(machine::header(&programs, &CRATES)? + &report))
+    report.finish("proxy", options.smoke, &programs)
 }
 
-fn build(kinds: &[Kind]) -> Result<()> {
-    build_peer("bare", false)?;
+fn build(kinds: &[Kind], smoke: bool) -> Result<()> {
+    build_peer("bare", smoke)?;
     if kinds.contains(&Kind::Ours) {
-        shell::run("cargo build --release --quiet -p cli")?;
+        shell::run(&format!("cargo build{} --quiet -p cli", if smoke { "" } else { " --release" }))?;
     }
     if kinds.contains(&Kind::Pingora) {
-        build_peer("pingora-peer", false)?;
+        build_peer("pingora-peer", smoke)?;
     }
     Ok(())
 }
@@ -133,9 +147,9 @@ struct Backend {
 }
 
 impl Backend {
-    fn start(body: &Path, announce_close: bool) -> Result<Self> {
+    fn start(body: &Path, announce_close: bool, smoke: bool) -> Result<Self> {
         let (addr, counter) = (free_addr()?, free_addr()?);
-        let mut command = pinned(LOAD_CORE, &built(false, "bare", false));
+        let mut command = pinned(LOAD_CORE, &built(false, "bare", smoke));
         command.arg(addr.to_string()).arg("--counter").arg(counter.to_string()).arg("--body").arg(body);
         if announce_close {
             command.arg("--announce-close");
@@ -150,7 +164,7 @@ impl Backend {
     }
 }
 
-fn start(kind: Kind, row: &Row, upstream: SocketAddr) -> Result<Server> {
+fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool) -> Result<Server> {
     let addr = free_addr()?;
     let upstream = upstream.to_string();
     let out = scratch()?;
@@ -163,9 +177,12 @@ fn start(kind: Kind, row: &Row, upstream: SocketAddr) -> Result<Server> {
             command
         }
         Kind::Ours => {
-            let config = configure("weaprous-proxy.conf", "weaprous", &[("UPSTREAM", &upstream)])?;
-            let mut command = pinned(SERVER_CORE, &built(true, "weaprous", false));
-            command.args(["proxy", "--server-port", &addr.port().to_string(), "--config"]).arg(config);
+            let tls = format!("tls {{ certificate {} key {}; }}", certificate.display(), key.display());
+            let listen = if row.tls { format!("listen {addr} {tls}") } else { format!("listen {addr};") };
+            let values = [("LISTEN", listen.as_str()), ("UPSTREAM", &upstream)];
+            let config = configure("weaprous-proxy.conf", "weaprous", &values)?;
+            let mut command = pinned(SERVER_CORE, &built(true, "weaprous", smoke));
+            command.args(["proxy", "--no-watch", "--config"]).arg(config);
             command
         }
         Kind::Pingora => {
@@ -199,8 +216,8 @@ fn start(kind: Kind, row: &Row, upstream: SocketAddr) -> Result<Server> {
 }
 
 fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
-    // A bare relay knows no TLS; ours gets its certificate once its configuration has a directive for it.
-    let able = |kind: &&Kind| !(row.tls && matches!(kind, Kind::Relay | Kind::Ours));
+    // A bare relay knows no TLS.
+    let able = |kind: &&Kind| !(row.tls && **kind == Kind::Relay);
     let kinds: Vec<_> = kinds.iter().filter(able).copied().collect();
     if kinds.is_empty() {
         return Ok(String::new());
@@ -211,8 +228,8 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
     let mut running = Vec::new();
     for kind in &kinds {
         // Where the bare relay is to close, the client must be told so, and only the backend can.
-        let backend = Backend::start(&body, row.close && *kind == Kind::Relay)?;
-        let proxy = start(*kind, row, backend.server.addr)?;
+        let backend = Backend::start(&body, row.close && *kind == Kind::Relay, options.smoke)?;
+        let proxy = start(*kind, row, backend.server.addr, options.smoke)?;
         let expected = servers::contents(row.bytes);
         let ask = Ask { target: "/", post: None, body: &expected, close: row.close, tls: row.tls, http2: false };
         check::answer(proxy.addr, &ask).with_context(|| format!("{} relays wrongly", kind.name()))?;
@@ -226,15 +243,26 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
         let fields: &[&str] = if row.close { &["Connection: close"] } else { &[] };
         Load { url: &url, connections, seconds, script: None, fields, http2: false, calls: None }.fire(proxy.child.id())
     };
-    for (which, kind) in kinds.iter().enumerate() {
-        fire(which, WARM_UP_SECONDS).with_context(|| format!("while warming up {}", kind.name()))?;
-    }
     let mut opened = vec![Vec::new(); kinds.len()];
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-    let columns = load::interleave(&names, options.rounds, |which| {
-        let before = running[which].0.accepted()?;
-        let shot = fire(which, options.seconds)?;
-        opened[which].push((running[which].0.accepted()? - before).to_string());
+    let (columns, notes) = load::compete(&names, options.rounds, true, |which, is_warm_up| {
+        if is_warm_up {
+            return fire(which, WARM_UP_SECONDS);
+        }
+        let backend = &running[which].0;
+        // Clients of the round before left in the midst of an exchange, and took their upstream connections along.
+        let (shot, settled) = thread::scope(|scope| {
+            let settled = scope.spawn(|| {
+                thread::sleep(SETTLING.mul_f64(options.seconds as f64));
+                backend.accepted()
+            });
+            (fire(which, options.seconds), settled.join())
+        });
+        let settled = settled.map_err(|_| anyhow::anyhow!("the counting thread panicked"))??;
+        let (shot, count) = (shot?, backend.accepted()? - settled);
+        let is_steady = count == 0 || row.close || !options.smoke;
+        ensure!(is_steady, "row {}: {count} upstream connections were opened in steady state", row.name);
+        opened[which].push(count.to_string());
         Ok(shot)
     })?;
     let title = format!(
@@ -242,53 +270,66 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
         row.title, row.name, options.rounds, options.seconds
     );
     let mut text = table::table(&title, names[0], &columns);
-    text += "\nUpstream connections opened in the measured rounds:";
+    text += "\nUpstream connections opened in the last two thirds of each round:";
     for (name, opened) in names.iter().zip(&opened) {
         let _ = write!(text, " {name} {};", opened.join("+"));
     }
     text.push('\n');
-    Ok(text)
+    Ok(text + &notes)
 }
 
-/// Memory while one slow client reads 1 GiB from a fast upstream.
-fn slow(kinds: &[Kind]) -> Result<String> {
-    let body = scratch()?.join("files").join("relayed-1g");
-    if !body.exists() {
-        fs::write(&body, vec![b'a'; LARGE_BYTES])?;
-    }
+/// Memory while one slow client reads much from a fast upstream.
+fn slow(kinds: &[Kind], smoke: bool) -> Result<String> {
+    let bytes = if smoke { SMOKE_LARGE_BYTES } else { LARGE_BYTES };
+    let body = scratch()?.join("files").join("relayed-large");
+    fs::write(&body, vec![b'a'; bytes])?;
     let mut text = format!(
-        "\n## One client reads 1 GiB at {} MiB/s from a fast upstream (`{SLOW}`)\n\n\
+        "\n## One client reads {} MiB at {} MiB/s from a fast upstream (`{SLOW}`)\n\n\
          | proxy | before, KiB | most, KiB | growth, KiB | seconds |\n|---|---:|---:|---:|---:|\n",
-        SLOW_BYTES_PER_SECOND / KIB / KIB
+        bytes / MIB,
+        SLOW_BYTES_PER_SECOND / MIB
     );
     for kind in kinds {
         eprintln!("slow client: {}", kind.name());
-        let backend = Backend::start(&body, false)?;
-        let proxy = start(*kind, &ROWS[0], backend.server.addr)?;
-        let process = proxy.child.id();
-        let before = cost::resident_bytes(process)?;
-        let done = AtomicBool::new(false);
-        let started = Instant::now();
-        let (read, most) = thread::scope(|scope| {
-            let watcher = scope.spawn(|| watch(process, &done));
-            let read = read_slowly(proxy.addr);
-            done.store(true, Relaxed);
-            (read, watcher.join())
-        });
-        read.with_context(|| format!("reading through {}", kind.name()))?;
-        let most = most.map_err(|_| anyhow::anyhow!("the watcher panicked"))?.max(before);
-        let _ = writeln!(
-            text,
-            "| {} | {:.0} | {:.0} | {:.0} | {:.1} |",
-            kind.name(),
-            before / KIB as f64,
-            most / KIB as f64,
-            (most - before) / KIB as f64,
-            started.elapsed().as_secs_f64()
-        );
+        match grown(*kind, &body, bytes, smoke).with_context(|| format!("reading slowly through {}", kind.name())) {
+            Ok(line) => text += &line,
+            Err(error) if *kind == Kind::Ours => return Err(error),
+            Err(error) => {
+                eprintln!("{error:#}");
+                let _ = writeln!(text, "| {} | – | – | failed | – |", kind.name());
+            }
+        }
     }
     fs::remove_file(body)?;
     Ok(text)
+}
+
+/// The line of one proxy.
+fn grown(kind: Kind, body: &Path, bytes: usize, smoke: bool) -> Result<String> {
+    let backend = Backend::start(body, false, smoke)?;
+    let proxy = start(kind, &ROWS[0], backend.server.addr, smoke)?;
+    let process = proxy.child.id();
+    let before = cost::resident_bytes(process)?;
+    let done = AtomicBool::new(false);
+    let started = Instant::now();
+    let (read, most) = thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(process, &done));
+        let read = read_slowly(proxy.addr, bytes);
+        done.store(true, Relaxed);
+        (read, watcher.join())
+    });
+    read?;
+    let most = most.map_err(|_| anyhow::anyhow!("the watcher panicked"))?.max(before);
+    let growth = most - before;
+    ensure!(!smoke || growth <= SMOKE_GROWTH_MAX, "a slow client makes the proxy grow by {growth:.0} bytes");
+    Ok(format!(
+        "| {} | {:.0} | {:.0} | {:.0} | {:.1} |\n",
+        kind.name(),
+        before / KIB as f64,
+        most / KIB as f64,
+        growth / KIB as f64,
+        started.elapsed().as_secs_f64()
+    ))
 }
 
 /// The most memory that a process held until `done`.
@@ -301,14 +342,14 @@ fn watch(process: u32, done: &AtomicBool) -> f64 {
     most
 }
 
-fn read_slowly(addr: SocketAddr) -> Result<()> {
+fn read_slowly(addr: SocketAddr, bytes: usize) -> Result<()> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(READ_MAX))?;
     write!(stream, "GET / HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
     let started = Instant::now();
     let mut chunk = vec![0; 256 * KIB];
     let mut total = 0;
-    while total < LARGE_BYTES {
+    while total < bytes {
         let count = stream.read(&mut chunk)?;
         ensure!(count > 0, "only {total} bytes came");
         total += count;

@@ -48,17 +48,22 @@ pub(crate) fn table(title: &str, base: &str, columns: &[Column]) -> String {
         };
         let _ = writeln!(
             text,
-            "| {} | {cpu:.2} | {} | {user:.2} | {:.2} | {:.0} | {} | {:.2} | {:.2} |",
+            "| {} | {cpu:.2} | {} | {user:.2} | {:.2} | {:.0} | {} | {} | {} |",
             column.name,
             times(Shot::cpu_us),
             cpu - user,
             column.median(|shot| shot.per_second),
             times(|shot| shot.per_second),
-            column.median(|shot| shot.p50_ms),
-            column.median(|shot| shot.p99_ms),
+            latency(column.median(|shot| shot.p50_ms)),
+            latency(column.median(|shot| shot.p99_ms)),
         );
     }
     text
+}
+
+/// A percentile in milliseconds. wrk says 0 where it cannot tell, as with several requests in one packet.
+fn latency(milliseconds: f64) -> String {
+    if milliseconds > 0.0 { format!("{milliseconds:.2}") } else { "–".to_owned() }
 }
 
 #[cfg(test)]
@@ -81,6 +86,11 @@ mod tests {
     fn the_median_is_in_the_middle() {
         assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_latency_that_was_not_measured_is_no_figure() {
+        assert_eq!((latency(0.0), latency(0.25)), ("–".to_owned(), "0.25".to_owned()));
     }
 
     #[test]
