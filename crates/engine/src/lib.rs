@@ -1,4 +1,4 @@
-//! HTTP over sockets and TLS: a server (HTTP/1.1, HTTP/2) with one event loop per core, and a client (HTTP/1.1) with a
+//! HTTP over sockets and TLS: a server (HTTP/1.1, HTTP/2) with one event loop per core, and a client for both with a
 //! keep-alive pool.
 //!
 //! Knows no application: a [`Service`] turns a [`Request`] into a [`Response`], and everything that
@@ -34,7 +34,9 @@ mod upgraded;
 mod wire;
 
 pub use body::{Body, BodyError, BodySender, BodyStream, Gone, Source};
-pub use client::{Answer, Client, ClientError, ClientErrorKind, ClientSettings, Failed, OutgoingRequest, Stage};
+pub use client::{
+    Answer, Client, ClientError, ClientErrorKind, ClientSettings, Failed, Http2Error, OutgoingRequest, Stage,
+};
 pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,

@@ -66,6 +66,9 @@ pub enum ClientErrorKind {
     /// The server switched to a protocol that nobody asked for.
     #[error("protocol switched without being asked")]
     Unasked,
+    /// The two ends of an HTTP/2 connection do not understand each other.
+    #[error("HTTP/2: {0}")]
+    Http2(#[source] super::Http2Error),
     /// Nobody can be talked to over TLS there.
     #[error("TLS: {0}")]
     Tls(#[source] HandshakeError),

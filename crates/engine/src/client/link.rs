@@ -25,7 +25,7 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 const BULK_BYTES: u64 = 8 * 1024;
 /// How long content is held back for a server that was asked whether it wants it: an old one never says
 /// (RFC 9110 §10.1.1).
-const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection, and the exchange that is under way on it.
 pub(super) struct Link {
@@ -383,7 +383,7 @@ enum UploadError {
 
 impl ClientErrorKind {
     /// A reset is a server that has closed while bytes were under way.
-    fn of_lost_connection(error: io::Error) -> Self {
+    pub(super) fn of_lost_connection(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe

@@ -6,10 +6,12 @@
 mod deadline;
 mod download;
 mod error;
+mod h2;
 mod link;
 mod pool;
 
 pub use error::{ClientError, ClientErrorKind, Stage};
+pub use h2::Http2Error;
 
 use crate::buffers::Buffers;
 use crate::stream::Stream;
@@ -109,13 +111,21 @@ pub struct Client {
     head_timeout: Option<Duration>,
     /// `None`: in plain text.
     tls: Option<ClientTls>,
+    /// Whether HTTP/2 is spoken in plain text.
+    http2: bool,
+    /// Told about heads that come before the final one.
+    interims: Option<Interims>,
 }
+
+/// Told about heads that come before the final one.
+type Interims = Rc<dyn Fn(&ResponseHead)>;
 
 /// What all clones of a client, and the bodies of its responses, have in common.
 struct Shared {
     settings: Rc<ClientSettings>,
     buffers: Rc<Buffers>,
     pool: RefCell<Pool>,
+    http2: h2::Directory,
 }
 
 /// A request that got no response, and the request itself where nothing of it can have had an effect.
@@ -135,10 +145,13 @@ impl Client {
                 settings: Rc::new(settings),
                 buffers: Rc::new(Buffers::default()),
                 pool: RefCell::default(),
+                http2: h2::Directory::default(),
             }),
             opened: None,
             head_timeout: None,
             tls: None,
+            http2: false,
+            interims: None,
         }
     }
 
@@ -164,6 +177,12 @@ impl Client {
         mut request: OutgoingRequest,
     ) -> Result<(ResponseHead, Body), Failed> {
         request.fields.remove("upgrade");
+        if self.speaks_http2() {
+            match Box::pin(self.send_over_http2(addr, request)).await {
+                h2::Sent::Done(done) => return done,
+                h2::Sent::Http1(returned) => request = returned,
+            }
+        }
         match self.exchange(addr, &mut request, Fresh::No).await {
             Ok((head, _)) if head.is_switching() => {
                 let kind = ClientErrorKind::Unasked;
@@ -185,6 +204,10 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub async fn upgrade(&self, addr: SocketAddr, mut request: OutgoingRequest) -> Result<Answer, ClientError> {
+        if self.http2 && self.tls.is_none() {
+            // There is nothing to switch from (RFC 9113 §8.6): a server that cannot do without says so.
+            return self.send(addr, request).await.map(|(head, body)| Answer::Response(head, body));
+        }
         let (head, link) = self.exchange(addr, &mut request, Fresh::Yes).await?;
         let failed = |kind| ClientError { addr, stage: Stage::Head, kind, can_retry: false };
         if !head.is_switching() {
@@ -213,14 +236,31 @@ impl Client {
         Self { tls: Some(tls), ..self.clone() }
     }
 
+    /// A clone that speaks HTTP/2 with every server that it does not speak TLS with, without asking first (RFC 9113
+    /// §3.3). Over TLS see [`ClientTls::with_http2`]. Requests share connections; needs a
+    /// [`LocalRuntime`](tokio::runtime::LocalRuntime) or a [`LocalSet`](tokio::task::LocalSet), such as a worker has.
+    pub fn over_http2(&self) -> Self {
+        Self { http2: true, ..self.clone() }
+    }
+
+    /// A clone that tells `listener` about interim heads (1xx) as they come, before the final one is returned.
+    pub fn hearing(&self, listener: impl Fn(&ResponseHead) + 'static) -> Self {
+        Self { interims: Some(Rc::new(listener)), ..self.clone() }
+    }
+
+    fn speaks_http2(&self) -> bool {
+        self.tls.as_ref().map_or(self.http2, ClientTls::offers_http2)
+    }
+
     /// Closes the connections that are kept for servers of which `is_wanted` says no.
     pub fn retain(&self, is_wanted: impl Fn(SocketAddr) -> bool) {
-        self.shared.pool.borrow_mut().retain(is_wanted);
+        self.shared.pool.borrow_mut().retain(&is_wanted);
+        self.shared.http2.retain(is_wanted);
     }
 
     /// How many connections are kept for later requests.
     pub fn idle_connections(&self) -> usize {
-        self.shared.pool.borrow().len()
+        self.shared.pool.borrow().len() + self.shared.http2.idle()
     }
 
     /// Sends on a kept connection, or on a fresh one where there is none or the kept one is dead.
@@ -312,6 +352,14 @@ impl Client {
             None => Ok(Stream::Tokio(socket)),
             Some(tls) => tls.connect(addr, socket).await.map(Stream::SecureTokio).map_err(ClientErrorKind::Tls),
         }
+    }
+
+    /// As [`Client::open`]; over TLS the server may choose HTTP/2.
+    async fn open_offering_http2(&self, addr: SocketAddr) -> Result<Stream, ClientErrorKind> {
+        let Some(tls) = &self.tls else { return self.open(addr).await };
+        let socket = TcpStream::connect(addr).await.map_err(ClientErrorKind::of_failed_connection)?;
+        let _ = socket.set_nodelay(true); // as for the others
+        tls.connect_with_http2(addr, socket).await.map(Stream::SecureTokio).map_err(ClientErrorKind::Tls)
     }
 }
 

@@ -60,14 +60,14 @@ fn content_length(response: &Response, method: Method) -> Option<u64> {
 }
 
 /// Trailers to send.
-pub(super) fn trailers(fields: &Fields) -> HeaderMap {
+pub(crate) fn trailers(fields: &Fields) -> HeaderMap {
     let mut headers = HeaderMap::new();
     copy_fields(fields, &mut headers);
     headers
 }
 
 /// Received trailers, without those that would change what came before (RFC 9110 §6.5.1).
-pub(super) fn received_trailers(headers: &HeaderMap) -> Fields {
+pub(crate) fn received_trailers(headers: &HeaderMap) -> Fields {
     let mut fields = Fields::new();
     for (name, value) in headers {
         if !NEVER_TRAILERS.contains(&name.as_str()) {
@@ -79,7 +79,7 @@ pub(super) fn received_trailers(headers: &HeaderMap) -> Fields {
 }
 
 /// Fields of the connection stay behind: HTTP/2 frames by itself (RFC 9113 §8.2.2).
-fn copy_fields(fields: &Fields, headers: &mut HeaderMap) {
+pub(crate) fn copy_fields(fields: &Fields, headers: &mut HeaderMap) {
     for (name, value) in fields.iter() {
         if OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known)) {
             continue;

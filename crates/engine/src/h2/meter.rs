@@ -46,7 +46,7 @@ const FLAG_PADDED: u8 = 0x8;
 
 /// What there was too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flood {
+pub(crate) enum Flood {
     Resets,
     Settings,
     Pings,
@@ -57,7 +57,7 @@ pub(super) enum Flood {
 }
 
 /// The counts of one connection.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     scan: Scan,
     window_since: Instant,
     counts: Counts,
@@ -66,10 +66,13 @@ pub(super) struct Meter {
     /// Since when a head is incomplete.
     head_since: Option<Instant>,
     /// When bytes last moved, either way.
-    pub(super) moved_at: Instant,
+    pub(crate) moved_at: Instant,
     /// Since when the client takes nothing.
-    pub(super) blocked_since: Option<Instant>,
+    pub(crate) blocked_since: Option<Instant>,
     flood: Option<Flood>,
+    /// Requests sent, where the other side is a server: each may be reset.
+    asked: u64,
+    has_settings: bool,
 }
 
 /// Sums of one window.
@@ -79,6 +82,7 @@ struct Counts {
     heads: u64,
     resets: u64,
     settings: u64,
+    asked: u64,
     pings: u64,
     empty_data: u64,
     continuations: u64,
@@ -125,26 +129,46 @@ impl Meter {
             moved_at: now,
             blocked_since: None,
             flood: None,
+            asked: 0,
+            has_settings: false,
         }
     }
 
-    pub(super) fn flood(&self) -> Option<Flood> {
+    /// For the frames of a server, which begin without a preface.
+    pub(crate) fn of_server() -> Self {
+        let mut meter = Self::new();
+        meter.scan.skip = 0;
+        meter
+    }
+
+    /// A request goes out: it may be reset.
+    pub(crate) fn handle_asked(&mut self) {
+        self.asked += 1;
+        self.counts.asked += 1;
+    }
+
+    /// Whether the other side has said what it can do.
+    pub(crate) fn has_settings(&self) -> bool {
+        self.has_settings
+    }
+
+    pub(crate) fn flood(&self) -> Option<Flood> {
         self.flood
     }
 
     /// How long a head has been incomplete.
-    pub(super) fn head_age(&self) -> Duration {
+    pub(crate) fn head_age(&self) -> Duration {
         self.head_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    pub(super) fn handle_sent(&mut self, bytes: usize, now: Instant) {
+    pub(crate) fn handle_sent(&mut self, bytes: usize, now: Instant) {
         self.counts.sent_bytes += bytes as u64;
         self.moved_at = now;
         self.blocked_since = None;
     }
 
     /// Looks at received bytes; false when there was too much of something.
-    pub(super) fn handle_received(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+    pub(crate) fn handle_received(&mut self, mut bytes: &[u8], now: Instant) -> bool {
         self.moved_at = now;
         if now.duration_since(self.window_since) >= WINDOW {
             self.window_since = now;
@@ -217,10 +241,15 @@ impl Meter {
                 (true, Flood::Others)
             }
             3 => {
-                let is_fine = within(&mut self.resets_of_connection, RESETS_PER_CONNECTION_MAX);
-                (within(&mut counts.resets, RESETS_MAX) && is_fine, Flood::Resets)
+                let max = RESETS_PER_CONNECTION_MAX + self.asked;
+                let is_fine = within(&mut self.resets_of_connection, max);
+                let max = RESETS_MAX + counts.asked;
+                (within(&mut counts.resets, max) && is_fine, Flood::Resets)
             }
-            4 => (within(&mut counts.settings, SETTINGS_MAX), Flood::Settings),
+            4 => {
+                self.has_settings = true;
+                (within(&mut counts.settings, SETTINGS_MAX), Flood::Settings)
+            }
             6 => {
                 let max = PINGS_MAX + counts.sent_bytes / BYTES_PER_PING;
                 (within(&mut counts.pings, max), Flood::Pings)
@@ -246,15 +275,15 @@ impl Meter {
 }
 
 /// A connection and what is known about it, shared by whoever reads frames from it and by whoever judges.
-pub(super) struct Watched<IO> {
-    pub(super) io: RefCell<IO>,
-    pub(super) meter: RefCell<Meter>,
+pub(crate) struct Watched<IO> {
+    pub(crate) io: RefCell<IO>,
+    pub(crate) meter: RefCell<Meter>,
     /// Told when there is a flood: from then on nothing is read any more.
-    pub(super) flooded: Notify,
+    pub(crate) flooded: Notify,
 }
 
 /// The end of a [`Watched`] connection that `h2` reads and writes.
-pub(super) struct Metered<IO>(pub(super) Rc<Watched<IO>>);
+pub(crate) struct Metered<IO>(pub(crate) Rc<Watched<IO>>);
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

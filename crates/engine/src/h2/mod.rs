@@ -10,9 +10,10 @@
 mod content;
 mod date;
 mod exchange;
-mod head;
-mod meter;
+pub(crate) mod head;
+pub(crate) mod meter;
 mod patience;
+mod tunnel;
 
 use crate::{Peer, Service, Settings};
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! TLS towards other servers: whose word counts, which name is insisted on, and in words why a handshake failed.
 
-use super::{ALPN_HTTP1, TlsError, lock, read_certificates};
+use super::{ALPN_H2, ALPN_HTTP1, TlsError, lock, read_certificates};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -46,10 +46,13 @@ pub struct ClientTls {
     /// `None`: the address that is connected to.
     name: Option<ServerName<'static>>,
     id: TlsId,
+    offers_http2: bool,
 }
 
 struct Shared {
     config: Arc<ClientConfig>,
+    /// The same, which offers HTTP/2 as well.
+    config_http2: Arc<ClientConfig>,
     names: Mutex<HashMap<ServerName<'static>, TlsId>>,
 }
 
@@ -70,7 +73,7 @@ impl TlsId {
 pub struct InvalidServerName(String);
 
 impl ClientTls {
-    /// TLS 1.2 and 1.3, HTTP/1.1, with servers that `trust` vouches for. Without [`ClientTls::named`] their
+    /// TLS 1.2 and 1.3, HTTP/1.1 (see [`ClientTls::with_http2`]), with servers that `trust` vouches for. Without [`ClientTls::named`] their
     /// certificates must be for the addresses that are connected to.
     ///
     /// # Errors
@@ -99,8 +102,11 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
-        let shared = Shared { config: Arc::new(config), names: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared), name: None, id: TlsId::new() })
+        let mut config_http2 = config.clone();
+        config_http2.alpn_protocols.insert(0, ALPN_H2.to_vec());
+        let (config, config_http2) = (Arc::new(config), Arc::new(config_http2));
+        let shared = Shared { config, config_http2, names: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared), name: None, id: TlsId::new(), offers_http2: false })
     }
 
     /// The same, insisting on a certificate for this name or address, which a server also learns (SNI) if it is a name.
@@ -116,7 +122,16 @@ impl ClientTls {
             names.insert(name.clone(), id);
         }
         drop(names);
-        Ok(Self { shared: self.shared.clone(), name: Some(name), id })
+        Ok(Self { shared: self.shared.clone(), name: Some(name), id, ..*self })
+    }
+
+    /// The same, speaking HTTP/2 with servers that choose it in the handshake (ALPN), and HTTP/1.1 with others.
+    pub fn with_http2(&self) -> Self {
+        Self { offers_http2: true, ..self.clone() }
+    }
+
+    pub(crate) fn offers_http2(&self) -> bool {
+        self.offers_http2
     }
 
     /// The name that is insisted on; `None`: the address that is connected to.
@@ -128,14 +143,32 @@ impl ClientTls {
         self.id
     }
 
-    /// Shakes hands on a fresh connection.
+    /// Shakes hands on a fresh connection, for HTTP/1.1.
     pub(crate) async fn connect(
         &self,
         addr: SocketAddr,
         socket: TcpStream,
     ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
+        self.shake(&self.shared.config, addr, socket).await
+    }
+
+    /// Shakes hands on a fresh connection, for HTTP/2 if the server likes.
+    pub(crate) async fn connect_with_http2(
+        &self,
+        addr: SocketAddr,
+        socket: TcpStream,
+    ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
+        self.shake(&self.shared.config_http2, addr, socket).await
+    }
+
+    async fn shake(
+        &self,
+        config: &Arc<ClientConfig>,
+        addr: SocketAddr,
+        socket: TcpStream,
+    ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
         let name = self.name.clone().unwrap_or_else(|| addr.ip().into());
-        let connector = TlsConnector::from(self.shared.config.clone());
+        let connector = TlsConnector::from(config.clone());
         let limit = |connection: &mut rustls::ClientConnection| connection.set_buffer_limit(Some(BUFFER_BYTES_MAX));
         let connecting = connector.connect_with(name.clone(), socket, limit);
         connecting.await.map(Box::new).map_err(|error| HandshakeError::of(error, &name))
@@ -196,6 +229,21 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// The same, for another who waited for the same connection.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Untrusted => Self::Untrusted,
+            Self::WrongName { expected } => Self::WrongName { expected: expected.clone() },
+            Self::Expired => Self::Expired,
+            Self::NotYetValid => Self::NotYetValid,
+            Self::Certificate(error) => Self::Certificate(error.clone()),
+            Self::Refused(error) => Self::Refused(error.clone()),
+            Self::NotTls => Self::NotTls,
+            Self::Protocol(error) => Self::Protocol(error.clone()),
+            Self::Io(error) => Self::Io(io::Error::from(error.kind())),
+        }
+    }
+
     fn of(error: io::Error, name: &ServerName<'_>) -> Self {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
         match cause {
