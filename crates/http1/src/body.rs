@@ -162,8 +162,17 @@ fn refuse_forbidden(input: &[u8], span: FieldSpan) -> Result<(), ErrorKind> {
 fn take(input: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
     let count = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
     *left -= count as u64;
-    (count > 0).then(|| input.split_to(count).freeze())
+    if count > COPIED_BYTES_MAX {
+        return Some(input.split_to(count).freeze());
+    }
+    let data = (count > 0).then(|| Bytes::copy_from_slice(&input[..count]));
+    input.advance(count);
+    data
 }
+
+/// Content up to this is copied out of the buffer, which then stays its owner's; to share one costs about as much as to
+/// copy so many bytes, and holds the whole buffer as long as the content lives.
+const COPIED_BYTES_MAX: usize = 2 * 1024;
 
 /// Takes the CRLF after a chunk's data; false when it is not complete.
 fn chunk_end(input: &mut BytesMut) -> Result<bool, ErrorKind> {

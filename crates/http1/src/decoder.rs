@@ -361,6 +361,26 @@ impl ResponseDecoder {
         let Some(&answers) = self.expected.first() else {
             return Err(ErrorKind::UnexpectedBytes);
         };
+        if self.partial.is_none()
+            && let Some(mut found) = scan::response_head(input, &self.limits)
+        {
+            found.fields.set_bytes(&input[..found.length]);
+            input.advance(found.length);
+            let head = slot.insert(ResponseHead::new(found.line, &found.facts, found.fields, answers)?);
+            self.after_head(head, answers)?;
+            return Ok(Some(Step::Head));
+        }
+        self.poll_partial(input, slot, answers)
+    }
+
+    /// Reads a head that is not of the common shape, or not yet complete.
+    #[cold]
+    fn poll_partial(
+        &mut self,
+        input: &mut BytesMut,
+        slot: &mut Option<ResponseHead>,
+        answers: Method,
+    ) -> Result<Option<Step>, ErrorKind> {
         let mut head = self.partial.take().map_or_else(PartialHead::default, |partial| *partial);
         if head.line.is_none() {
             head.line = status_line(&mut head.section.lines, input, &self.limits)?;

@@ -63,6 +63,14 @@ struct Line {
     end: u32,
 }
 
+impl Line {
+    /// The same line that far behind.
+    #[inline]
+    fn shifted(self, by: u32) -> Self {
+        Self { start: self.start + by, name_end: self.name_end + by, end: self.end + by }
+    }
+}
+
 /// Fields the encoder has an opinion about; a bit each in [`Fields::has`], so that a message
 /// without them is written with one copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +173,7 @@ impl Fields {
 
     /// Removes all fields of this name; whether there were any.
     pub fn remove(&mut self, name: &str) -> bool {
-        if !self.contains(name) {
+        if !self.may_have(name.as_bytes()) || !self.contains(name) {
             return false;
         }
         let kept: Self = {
@@ -219,23 +227,33 @@ impl Fields {
         if self.wire().len() + other.wire().len() > Self::BYTES_MAX {
             return Err(InvalidField::TooLong);
         }
-        for (name, value) in other.lines_raw() {
-            self.push(name, value);
-        }
+        let Some(added) = other.text.get() else { return Ok(()) };
+        let text = self.text.get_mut();
+        let shift = text.wire.len() as u32;
+        text.wire.extend_from_slice(&added.wire);
+        text.lines.extend(added.lines.iter().map(|line| line.shifted(shift)));
+        self.special |= other.special;
         Ok(())
     }
 
-    /// Adds those received fields for which `keep` holds, as they came: what a proxy forwards.
+    /// Adds those received fields for which `keep` holds, as they came: what a proxy forwards. They were judged when
+    /// they were received, so they are only copied.
     ///
     /// # Errors
-    /// Together they are longer than [`Fields::BYTES_MAX`]: some were added.
+    /// Together they are longer than [`Fields::BYTES_MAX`]: nothing was added.
     pub fn extend_received(
         &mut self,
         received: &ReceivedFields,
-        mut keep: impl FnMut(&str) -> bool,
+        mut keep: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), InvalidField> {
-        for (name, value) in received.iter().filter(|(name, _)| keep(name)) {
-            self.append(name, value)?;
+        // Written anew a line has a space after its colon that it may not have had.
+        if self.wire().len() + received.bytes().len() + received.len() > Self::BYTES_MAX {
+            return Err(InvalidField::TooLong);
+        }
+        for (name, value) in received.iter_bytes() {
+            if keep(name) {
+                self.push(name, value);
+            }
         }
         Ok(())
     }
@@ -254,6 +272,13 @@ impl Fields {
     pub fn clear(&mut self) {
         self.text = Recycled::EMPTY;
         self.special = Special::NONE;
+    }
+
+    /// Whether a field of this name may be there: false only where that is certain without looking.
+    #[inline]
+    fn may_have(&self, name: &[u8]) -> bool {
+        let special = Special::of(name);
+        special == Special::NONE || self.special & special != 0
     }
 
     /// Whether any field of this kind is there.

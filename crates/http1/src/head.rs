@@ -201,7 +201,7 @@ impl RequestHead {
 
     fn split_host(&self) -> (&str, &str) {
         let host = self.host();
-        let end = target::host_name_end(host.as_bytes()).unwrap_or(host.len());
+        let end = target::judged_host_name_end(host.as_bytes()).unwrap_or(host.len());
         host.split_at(end)
     }
 

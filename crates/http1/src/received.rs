@@ -118,6 +118,12 @@ impl ReceivedFields {
         })
     }
 
+    /// As [`ReceivedFields::iter`], names as bytes: for those who look at every field of every message.
+    pub fn iter_bytes(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let bytes = self.bytes();
+        self.spans().iter().map(move |span| (span.name(bytes), span.value(bytes)))
+    }
+
     /// The value of the first field of this name, in any case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.get_all(name).next()

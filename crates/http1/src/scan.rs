@@ -8,7 +8,7 @@
 use crate::ascii::control_bytes;
 use crate::framing::Facts;
 use crate::received::FieldSpan;
-use crate::start_line::{METHOD_BYTES_MAX, RequestLine};
+use crate::start_line::{self, METHOD_BYTES_MAX, RequestLine, StatusLine};
 use crate::target::Target;
 use crate::{Limits, Method, ReceivedFields, RequestHead, Version};
 
@@ -33,6 +33,47 @@ pub(crate) fn request_head(input: &[u8], limits: &Limits, slot: &mut Option<Requ
         at = next_line;
     }
     Some((at + 2, facts))
+}
+
+/// As [`request_head`], of a response: what it begins with, its fields' facts, and its fields but for their bytes.
+#[inline]
+pub(crate) fn response_head(input: &[u8], limits: &Limits) -> Option<ScannedResponse> {
+    let window = &input[..input.len().min(limits.head_bytes())];
+    let (line, mut at) = status_line(window)?;
+    let mut fields = ReceivedFields::default();
+    let spans = fields.spans_mut();
+    let mut facts = Facts::default();
+    while window.get(at..at + 2)? != b"\r\n" {
+        let (span, next_line) = field_line(window, at)?;
+        facts.note(window, span).ok()?;
+        if spans.len() == limits.fields_max {
+            return None;
+        }
+        spans.push(span);
+        at = next_line;
+    }
+    Some(ScannedResponse { line, fields, facts, length: at + 2 })
+}
+
+/// What [`response_head`] has found.
+pub(crate) struct ScannedResponse {
+    pub(crate) line: StatusLine,
+    pub(crate) fields: ReceivedFields,
+    pub(crate) facts: Facts,
+    pub(crate) length: usize,
+}
+
+/// A status line of the usual version with a reason phrase, and where the next line starts.
+#[inline]
+fn status_line(window: &[u8]) -> Option<(StatusLine, usize)> {
+    const VERSION: &[u8; 9] = b"HTTP/1.1 ";
+    let [digits @ .., b' '] = window.strip_prefix(VERSION)?.first_chunk::<4>()? else { return None };
+    let status = start_line::status_code(*digits)?;
+    let start = VERSION.len() + 4;
+    let end = find_control(window, start);
+    let next_line = end + 2;
+    (window.get(end..next_line)? == b"\r\n").then_some(())?;
+    Some((StatusLine { status, version: Version::Http11, reason: start as u16..end as u16 }, next_line))
 }
 
 /// A request line with an origin-form target and the usual version, and where the next line starts.

@@ -109,7 +109,7 @@ fn version(bytes: &[u8]) -> Result<Version, ErrorKind> {
     }
 }
 
-fn status_code(digits: [u8; 3]) -> Option<StatusCode> {
+pub(crate) fn status_code(digits: [u8; 3]) -> Option<StatusCode> {
     let code =
         digits.iter().try_fold(0, |code, digit| digit.is_ascii_digit().then(|| code * 10 + u16::from(digit - b'0')))?;
     StatusCode::new(code)

@@ -57,16 +57,21 @@ pub(crate) fn is_visible(target: &[u8]) -> bool {
 /// (RFC 3986 §3.2.2, §3.2.3). A comma, though RFC 3986 allows it, is refused: it is how two hosts
 /// hide in one.
 pub(crate) fn host_name_end(authority: &[u8]) -> Option<usize> {
-    let end = match authority {
-        [b'[', ..] => memchr::memchr(b']', authority)? + 1,
-        _ => memchr::memchr(b':', authority).unwrap_or(authority.len()),
-    };
+    let end = judged_host_name_end(authority)?;
     let (name, port) = authority.split_at(end);
     let name_ok = match name {
         [b'[', address @ .., b']'] => is_ip_literal(address),
         _ => is_reg_name(name),
     };
     (name_ok && is_port_suffix(port)).then_some(end)
+}
+
+/// Where the host name ends in an authority that was judged before.
+pub(crate) fn judged_host_name_end(authority: &[u8]) -> Option<usize> {
+    Some(match authority {
+        [b'[', ..] => memchr::memchr(b']', authority)? + 1,
+        _ => memchr::memchr(b':', authority).unwrap_or(authority.len()),
+    })
 }
 
 /// The number after the colon, if there is one.

@@ -74,9 +74,9 @@ fn forward_request(bytes: &[u8]) -> Outcome {
     };
     let mut fields = Fields::new();
     fields.append("Host", head.host())?;
-    let listed = |name: &str| head.connection_tokens().any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
+    let listed = |name: &[u8]| head.connection_tokens().any(|option| option.eq_ignore_ascii_case(name));
     fields.extend_received(head.fields(), |name| {
-        !is_hop_by_hop(name) && !listed(name) && !name.eq_ignore_ascii_case("host")
+        !is_hop_by_hop(name) && !listed(name) && !name.eq_ignore_ascii_case(b"host")
     })?;
     let mut out = Vec::new();
     let spec = RequestSpec {
