@@ -40,6 +40,7 @@ mod pages;
 mod passwords;
 mod proxy;
 mod rate;
+mod readings;
 mod relay;
 mod reload;
 mod retry;

@@ -247,6 +247,10 @@ impl Worker {
                     Page::new(StatusCode::NOT_FOUND, format!("Nothing is configured for this path of “{host}”."))
                         .hint("Its `host` block needs a `proxy_pass` of its own, or a `location` for this path.")
                 }
+                NoRoute::Ambiguous => {
+                    Page::new(StatusCode::BAD_REQUEST, "This path can be read in more than one way, to different ends.")
+                        .hint("Write it without escapes, dots, double slashes and parameters that it can do without.")
+                }
             }
         })
     }

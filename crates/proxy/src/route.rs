@@ -4,14 +4,17 @@
 //! shorter ones, all of them over `default`; and of the same name the one with the very port. A request that
 //! names no port means the scheme's (80).
 //!
-//! Path: `= /path` wins, then the longest prefix, compared byte by byte with the path as the client sent it
-//! (nothing is decoded, dots are not resolved, the query takes no part). A prefix that ends with `/` matches
-//! everything that begins with it; any other only whole segments, so `/api` matches `/api` and `/api/x`
-//! and not `/apis`.
+//! Path: `= /path` wins, then the longest prefix, compared byte by byte with the path as the client sent it; the query
+//! takes no part. A prefix that ends with `/` matches everything that begins with it; any other only whole segments,
+//! so `/api` matches `/api` and `/api/x` and not `/apis`.
+//!
+//! What answers in the end may decode a path, resolve its dots, or drop `;parameters`. A path that would then belong to
+//! another location is refused: `/x/../admin/` must not pass by the rules of `/admin/`. See `readings`.
 
 use std::collections::HashMap;
 
 use crate::conf::{Config, HostPattern, PathPattern, Rules, normal_name};
+use crate::readings::{is_plain, readings};
 
 /// The port of plain http, meant when a request names none (RFC 9110 §4.2.1).
 const HTTP_PORT: u16 = 80;
@@ -26,6 +29,8 @@ pub(crate) enum NoRoute {
     UnknownHost,
     /// The host has locations only, and none of them matches.
     UnknownPath,
+    /// The path belongs to one location as it was sent, and to another as somebody else may read it.
+    Ambiguous,
 }
 
 /// All hosts and locations, made for looking up.
@@ -93,9 +98,11 @@ impl Routes {
     /// The location for a host as the client named it (`port` if it did) and the path it sent.
     pub(crate) fn find(&self, name: &str, port: Option<u16>, path: &str) -> Result<Place, NoRoute> {
         let host = self.host(name, port.unwrap_or(HTTP_PORT)).ok_or(NoRoute::UnknownHost)?;
-        let exact = if host.exact.is_empty() { None } else { host.exact.get(path).copied() };
-        let prefix = || host.prefixes.iter().find(|(prefix, _)| matches(prefix, path)).map(|(_, place)| *place);
-        exact.or_else(prefix).or(host.root).ok_or(NoRoute::UnknownPath)
+        let place = host.place(path);
+        if !is_plain(path) && host.has_locations() && readings(path).iter().any(|other| host.place(other) != place) {
+            return Err(NoRoute::Ambiguous);
+        }
+        place.ok_or(NoRoute::UnknownPath)
     }
 
     fn host(&self, name: &str, port: u16) -> Option<&HostRoutes> {
@@ -113,6 +120,18 @@ impl Routes {
         name.match_indices('.')
             .filter(|(dot, _)| *dot > 0)
             .find_map(|(dot, _)| of_port(self.by_suffix.get(&name[dot + 1..])?, port))
+    }
+}
+
+impl HostRoutes {
+    fn has_locations(&self) -> bool {
+        !(self.exact.is_empty() && self.prefixes.is_empty())
+    }
+
+    fn place(&self, path: &str) -> Option<Place> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(path).copied() };
+        let prefix = || self.prefixes.iter().find(|(prefix, _)| matches(prefix, path)).map(|(_, place)| *place);
+        exact.or_else(prefix).or(self.root)
     }
 }
 
@@ -234,6 +253,55 @@ mod tests {
         {
             assert_eq!(find(WILD, "a.example.org", None, path).unwrap(), expect, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_that_others_may_read_as_another_location_is_refused() {
+        let config = r#"host "a" {
+            proxy_pass http://10.0.0.1:1;
+            location /admin/ { proxy_pass http://10.0.0.2:1; }
+            location = /exact { proxy_pass http://10.0.0.3:1; }
+        }"#;
+        for path in [
+            "/%61dmin/x",
+            "/admin%2Fx",
+            "/admin%5cx",
+            "//admin/x",
+            "/./admin/x",
+            "/x/../admin/x",
+            "/x/%2e%2e/admin/x",
+            "/x/..;/admin/x",
+            "/admin;a=b/x",
+            "/;/admin/x",
+            "/x//../admin/x",
+            "/x//../../admin/x",
+            "/../admin/x",
+            "/admin/../x",
+            "/admin/%2e%2e",
+            "/%61dmin/../x",
+            "/%65xact",
+            "/exact;x",
+            "/exact%00x",
+            "/./exact",
+        ] {
+            assert_eq!(find(config, "a", None, path), Err(NoRoute::Ambiguous), "{path}");
+        }
+        for (path, expect) in [
+            ("/caf%C3%A9/a%2Fb/../c;v=1//d/.", "10.0.0.1"),
+            ("/.well-known/x", "10.0.0.1"),
+            ("/%2561dmin/x", "10.0.0.1"),
+            ("/%zz/%", "10.0.0.1"),
+            ("/admin/a%20b/./c;d", "10.0.0.2"),
+            ("/admin/x/../y", "10.0.0.2"),
+        ] {
+            assert_eq!(find(config, "a", None, path).as_deref(), Ok(expect), "{path}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_one_location_every_reading_leads_to_it() {
+        let config = r#"host "a" { proxy_pass http://10.0.0.1:1; }"#;
+        assert_eq!(find(config, "a", None, "/x/../%2e%2e//y").as_deref(), Ok("10.0.0.1"));
     }
 
     #[test]

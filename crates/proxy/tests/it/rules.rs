@@ -57,6 +57,40 @@ fn a_redirect_to_the_path_never_leads_to_another_host() {
 }
 
 #[test]
+fn rules_of_a_location_hold_however_its_path_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("inner")).unwrap();
+    std::fs::write(folder.path().join("inner/secret"), "secret").unwrap();
+    let mirror = mirror();
+    let front = front(&format!(
+        "host a {{ proxy_pass http://{}; location /inner/ {{ deny all; }} }}\n\
+         host b {{ files {}; location /inner/ {{ deny all; }} }}",
+        address(&mirror),
+        folder.path().display()
+    ));
+    for (path, expect) in [
+        ("/inner/secret", 403),
+        ("/%69nner/secret", 400),
+        ("/inner%2fsecret", 400),
+        ("/./inner/secret", 400),
+        ("/x/../inner/secret", 400),
+        ("/x/%2E%2E/inner/secret", 400),
+        ("/x/..;/inner/secret", 400),
+        ("/inner;x/secret", 400),
+        ("http://HOST//inner/secret", 400),
+    ] {
+        for host in ["a", "b"] {
+            let target = path.replace("HOST", host);
+            let response = front.ask(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(response.status, expect, "{host} {target}: {}", response.text());
+        }
+    }
+    assert_eq!(front.counts().upstreams[0].requests, 0);
+    let other = front.ask("GET /a/../%C3%A9;v=1//x HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(other.text().lines().next(), Some("GET /a/../%C3%A9;v=1//x"), "what is no matter goes on as it is");
+}
+
+#[test]
 fn a_fixed_answer_needs_no_backend() {
     let front = front(
         "host default { respond 200 \"all well\"; location /no { respond 204; } location /gone { respond 410 gone; } }",
