@@ -123,6 +123,12 @@ impl<'a> Onward<'a> {
     pub(crate) fn values(&self, forwarded_for: &'a dyn Fn() -> String) -> Values<'a> {
         Values { head: self.head, peer: self.peer, scheme: self.scheme, forwarded_for }
     }
+
+    /// The fields about which the operator or a `forward_auth` program decides, and not the client.
+    pub(crate) fn decided_names(&self) -> Vec<String> {
+        let edited = self.edits.iter().map(|edit| &edit.name);
+        self.granted.iter().map(|(name, _)| name).chain(edited).cloned().collect()
+    }
 }
 
 /// What the proxy itself says about the way a request came.
@@ -154,8 +160,9 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField>
 }
 
 /// The fields that follow a request's content, on their way to the upstream: none that would have been dropped or
-/// written anew in the head, since a program may take them for the head's (RFC 9110 §6.5.1).
-pub(crate) fn trailers_to_upstream(received: &Fields) -> Fields {
+/// written anew in the head, since a program may take them for the head's (RFC 9110 §6.5.1). `reserved` are those of
+/// this place.
+pub(crate) fn trailers_to_upstream(received: &Fields, reserved: &[String]) -> Fields {
     const NEVER: [&str; 5] = ["authorization", "cookie", "via", "x-request-id", "content-type"];
     let mut fields = Fields::new();
     for (name, value) in received.iter() {
@@ -163,7 +170,8 @@ pub(crate) fn trailers_to_upstream(received: &Fields) -> Fields {
             || is_rewritten(name)
             || is_about_the_way(name)
             || name.contains('_')
-            || NEVER.iter().any(|other| other.eq_ignore_ascii_case(name));
+            || NEVER.iter().any(|other| other.eq_ignore_ascii_case(name))
+            || reserved.iter().any(|other| other.eq_ignore_ascii_case(name));
         if !dropped {
             // It was received within the limits, and is shorter now.
             let _ = fields.append(name, value);
@@ -343,7 +351,8 @@ mod tests {
         {
             fields.append(name, "1").unwrap();
         }
-        assert_eq!(lines(&trailers_to_upstream(&fields)), ["X-Checksum: 1", "X-B: 1"]);
+        assert_eq!(lines(&trailers_to_upstream(&fields, &[])), ["X-Checksum: 1", "X-B: 1"]);
+        assert_eq!(lines(&trailers_to_upstream(&fields, &["x-b".to_owned()])), ["X-Checksum: 1"]);
     }
 
     #[test]

@@ -199,7 +199,8 @@ impl Worker {
         if let Some(max) = place.rules.body_bytes_max {
             body.set_limit(max);
         }
-        let content = Content::take(watch.count_content(body)).await.map_err(|error| body_failed(&error))?;
+        let content = Content::take(watch.count_content(body), || onward.decided_names()).await;
+        let content = content.map_err(|error| body_failed(&error))?;
         let errand = Errand { onward, place, pass, group, peer, content, watch };
         let Answered { lease, answer } = self.ask(&errand).await?;
         let cookie = affinity::cookie(&self.shared, group, &lease, &errand.onward, peer.is_secure());

@@ -45,19 +45,22 @@ pub(crate) struct Shared {
     body: Body,
     /// Whether anything was taken from it.
     touched: bool,
+    /// Names that its trailers may not have.
+    reserved: Vec<String>,
 }
 
 impl Content {
     /// Reads a short body of known length from the client; leaves any other where it is: a longer one that waits for
-    /// `100 Continue` is asked for when the upstream wants it.
+    /// `100 Continue` is asked for when the upstream wants it. `reserved` are the fields that the proxy decides about:
+    /// the content's trailers may not bring them.
     ///
     /// # Errors
     /// The client did not send what it had announced.
-    pub(crate) async fn take(body: Body) -> Result<Self, BodyError> {
+    pub(crate) async fn take(body: Body, reserved: impl FnOnce() -> Vec<String>) -> Result<Self, BodyError> {
         match body.exact_len() {
             Some(0) => Ok(Self::Whole(Bytes::new())),
             Some(length) if length <= KEPT_BYTES_MAX => Ok(Self::Whole(body.collect(KEPT_BYTES_MAX).await?)),
-            _ => Ok(Self::Streaming(Rc::new(RefCell::new(Shared { body, touched: false })))),
+            _ => Ok(Self::Streaming(Rc::new(RefCell::new(Shared { body, touched: false, reserved: reserved() })))),
         }
     }
 
@@ -98,8 +101,9 @@ impl Source for Lent {
     }
 
     fn trailers(&mut self) -> Option<Fields> {
-        let fields = self.0.borrow_mut().body.trailers()?;
-        Some(headers::trailers_to_upstream(&fields))
+        let mut shared = self.0.borrow_mut();
+        let fields = shared.body.trailers()?;
+        Some(headers::trailers_to_upstream(&fields, &shared.reserved))
     }
 }
 
@@ -243,7 +247,7 @@ mod tests {
     fn a_streamed_body_can_be_lent_until_it_is_read_from() {
         let (sender, body) = Body::channel();
         now(sender.send("abc")).unwrap();
-        let content = now(Content::take(body)).unwrap();
+        let content = now(Content::take(body, Vec::new)).unwrap();
         let refused = error(Stage::Connect, ClientErrorKind::Refused, true);
         drop(content.lend());
         assert!(may_try_again(&refused, &content, &[], 7, true));
@@ -257,8 +261,8 @@ mod tests {
         let (sender, body) = Body::sized_channel(3);
         now(sender.send("abc")).unwrap();
         drop(sender);
-        assert!(matches!(now(Content::take(body)).unwrap(), Content::Whole(bytes) if bytes == "abc"));
+        assert!(matches!(now(Content::take(body, Vec::new)).unwrap(), Content::Whole(bytes) if bytes == "abc"));
         let (_sender, body) = Body::sized_channel(KEPT_BYTES_MAX + 1);
-        assert!(matches!(now(Content::take(body)).unwrap(), Content::Streaming(_)));
+        assert!(matches!(now(Content::take(body, Vec::new)).unwrap(), Content::Streaming(_)));
     }
 }

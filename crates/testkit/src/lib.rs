@@ -7,6 +7,8 @@ mod client;
 pub mod corpus;
 mod seed;
 mod split;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use client::{RawClient, RawResponse};
 pub use seed::seed;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod behind_tls;
 mod chat_direct;
 mod check;
 mod durability;

@@ -2,15 +2,14 @@
 
 use crate::support::chat;
 use crate::support::http::get;
+use crate::support::http2::Http2;
 use crate::support::process::Weaprous;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long anything may take here; far above what is needed.
@@ -18,25 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Files of this length tell nothing by their length.
 const PADDED_BYTES: usize = 16 * 1024;
 
-fn client(authority: &CertificateDer<'_>, alpn: &[u8]) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.clone().into_owned()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    Arc::new(config)
-}
-
 /// One HTTP/1.1 exchange over TLS with a server whose authority this is; the whole answer as text.
 fn exchange(authority: &CertificateDer<'_>, addr: SocketAddr, name: &str, request: &str) -> io::Result<String> {
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let connection = ClientConnection::new(client(authority, b"http/1.1"), name).unwrap();
-    let socket = TcpStream::connect(addr)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut stream = StreamOwned::new(connection, socket);
+    let mut stream = testkit::tls::connect(addr, authority, name, b"http/1.1")?;
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
@@ -55,26 +38,6 @@ fn json(answer: &str) -> Value {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 20"), "{answer}");
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
-}
-
-/// One exchange over HTTP/2: status and content.
-async fn exchange_http2(authority: &CertificateDer<'_>, addr: SocketAddr, request: http::Request<()>) -> (u16, String) {
-    let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(client(authority, b"h2"));
-    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-    let driver = tokio::spawn(connection);
-    let (response, _) = sender.send_request(request, true).unwrap();
-    let (head, mut content) = response.await.unwrap().into_parts();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = content.data().await {
-        let chunk = chunk.unwrap();
-        content.flow_control().release_capacity(chunk.len()).unwrap();
-        bytes.extend_from_slice(&chunk);
-    }
-    driver.abort();
-    (head.status.as_u16(), String::from_utf8(bytes).unwrap())
 }
 
 /// `weaprous up --demo --tls`, and where it is.
@@ -157,20 +120,20 @@ async fn the_chat_runs_through_tls_and_http2() {
     let sent = json(&up.exchange("POST", "/send-message", &fields, r#"{"channel":"general","text":"over TLS"}"#));
     assert!(sent["id"].is_string(), "{sent}");
 
-    let uri = format!("https://localhost:{}/get-messages?channel=general&after=0&limit=100", up.secure.port());
-    let ask = |authorization: &str| http::Request::get(&uri).header("authorization", authorization).body(()).unwrap();
-    let (status, text) = exchange_http2(&up.authority, up.secure, ask(&bearer)).await;
+    let client = Http2::connect(&up.authority, up.secure).await;
+    let target = "/get-messages?channel=general&after=0&limit=100";
+    let (status, text) = client.ask("GET", target, &[("authorization", &bearer)], "").await.text().await;
     assert_eq!(status, 200, "{text}");
     let log: Value = serde_json::from_str(&text).unwrap();
     let texts: Vec<&str> = log["messages"].as_array().unwrap().iter().filter_map(|m| m["text"].as_str()).collect();
     assert_eq!(texts, ["over TLS"]);
-    let (status, text) = exchange_http2(&up.authority, up.secure, ask("Bearer wrong")).await;
+    let (status, text) = client.ask("GET", target, &[("authorization", "Bearer wrong")], "").await.text().await;
     assert_eq!(status, 401, "{text}");
 }
 
-fn cert(folder: &Path) -> String {
+fn cert(folder: &Path, further: &[&str]) -> String {
     let arguments = ["cert", "--lan", "--data-dir", folder.to_str().unwrap()];
-    let (status, text) = Weaprous::start(arguments.iter()).end();
+    let (status, text) = Weaprous::start(arguments.iter().chain(further)).end();
     assert!(status.success(), "{text}");
     text
 }
@@ -178,11 +141,11 @@ fn cert(folder: &Path) -> String {
 #[test]
 fn a_certificate_is_made_once() {
     let folder = tempfile::tempdir().unwrap();
-    let first = cert(folder.path());
+    let first = cert(folder.path(), &[]);
     assert!(first.contains("Certificate made") && first.contains("localhost"), "{first}");
     assert!(folder.path().join("tls/ca.crt").exists() && folder.path().join("tls/trust.html").exists());
     let chain = std::fs::read(folder.path().join("tls/lan.crt")).unwrap();
-    let second = cert(folder.path());
+    let second = cert(folder.path(), &[]);
     assert!(second.contains("Certificate still good"), "{second}");
     assert_eq!(std::fs::read(folder.path().join("tls/lan.crt")).unwrap(), chain);
 }
@@ -195,8 +158,12 @@ struct Made {
 }
 
 fn made() -> Made {
+    made_for(&[])
+}
+
+fn made_for(further: &[&str]) -> Made {
     let folder = tempfile::tempdir().unwrap();
-    cert(folder.path());
+    cert(folder.path(), further);
     let tls = folder.path().join("tls");
     let padded = |name| {
         let mut text = std::fs::read(tls.join(name)).unwrap();
@@ -303,7 +270,8 @@ struct Sites {
 
 impl Sites {
     fn new() -> Self {
-        let (folder, one, other) = (tempfile::tempdir().unwrap(), made(), made());
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (made_for(&["--name", "one.test"]), made_for(&["--name", "other.test"]));
         for (name, made) in [("one", &one), ("other", &other)] {
             std::fs::write(folder.path().join(format!("{name}.crt")), &made.chain).unwrap();
             std::fs::write(folder.path().join(format!("{name}.key")), &made.key).unwrap();
@@ -369,6 +337,37 @@ fn listen_with_tls_serves_and_changes_its_certificate_at_a_reload() {
 }
 
 #[test]
+fn two_names_at_one_address_have_a_certificate_each() {
+    let sites = Sites::new();
+    let port = free_port();
+    let pair = |name: &str| {
+        format!("certificate {} key {};", sites.file(&format!("{name}.crt")), sites.file(&format!("{name}.key")))
+    };
+    let path = sites.write(&format!(
+        "listen 127.0.0.1:{port} tls {{ {} {} }}\nhost one.test {{ respond 200 first; }}\nhost other.test {{ respond 200 \
+         second; }}\nhost default {{ respond 200 neither; }}\n",
+        pair("one"),
+        pair("other")
+    ));
+    let mut process = Weaprous::start(["proxy", "--no-watch", "--config", &path].iter());
+    process.wait_for_text(&format!("https://127.0.0.1:{port}"));
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let ask = |by: &Made, name: &str| {
+        exchange(&by.authority, addr, name, &request("GET", "/", &format!("{name}:{port}"), "", ""))
+    };
+    for (by, name, content) in [
+        (&sites.one, "one.test", "first"),
+        (&sites.other, "other.test", "second"),
+        (&sites.one, "localhost", "neither"),
+    ] {
+        let answer = ask(by, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(content), "{name}: {answer}");
+    }
+    assert!(ask(&sites.one, "other.test").is_err(), "each name has its own certificate");
+    assert!(ask(&sites.other, "one.test").is_err());
+}
+
+#[test]
 fn the_proxy_protocol_says_who_the_client_is() {
     let sites = Sites::new();
     let (plain, secure, distrusting) = (free_port(), free_port(), free_port());
@@ -404,12 +403,9 @@ fn the_proxy_protocol_says_who_the_client_is() {
     assert_eq!(say(plain, b""), "", "a client that says nothing of the kind gets nothing");
     assert_eq!(say(plain, b"PROXY TCP4 nonsense\r\n"), "");
 
-    let connection =
-        ClientConnection::new(client(&sites.one.authority, b"http/1.1"), ServerName::try_from("localhost").unwrap());
     let mut socket = TcpStream::connect(at(secure)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(line).unwrap();
-    let mut stream = StreamOwned::new(connection.unwrap(), socket);
+    let mut stream = testkit::tls::over(socket, &sites.one.authority, "localhost", b"http/1.1").unwrap();
     stream.write_all(get.replace("Host: a", "Host: localhost").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

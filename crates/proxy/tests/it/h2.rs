@@ -14,7 +14,7 @@ use h2::client::SendRequest;
 use http::{HeaderMap, Request as Asked};
 use proxy::{Config, Proxy};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 use tokio_rustls::TlsConnector;
 
 use crate::harness::*;
@@ -46,23 +46,12 @@ impl Secure {
         self.running.local_addrs()[0]
     }
 
-    fn config(&self, alpn: &[u8]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.to_vec()];
-        Arc::new(config)
-    }
-
     /// A client of the `h2` crate; its connection runs beside it.
     async fn client(&self) -> SendRequest<Bytes> {
         let socket = tokio::net::TcpStream::connect(self.address()).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(self.config(b"h2")).connect(name, socket).await.unwrap();
+        let stream =
+            TlsConnector::from(testkit::tls::client(&self.certificate, b"h2")).connect(name, socket).await.unwrap();
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(async move {
             let _ = connection.await; // tests look at what their streams say
@@ -71,11 +60,7 @@ impl Secure {
     }
 
     fn connect(&self, alpn: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
-        let connection = ClientConnection::new(self.config(alpn), ServerName::try_from("localhost").unwrap()).unwrap();
-        let socket = TcpStream::connect(self.address()).unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        socket.set_nodelay(true).unwrap();
-        StreamOwned::new(connection, socket)
+        testkit::tls::connect(self.address(), &self.certificate, "localhost", alpn).unwrap()
     }
 }
 

@@ -252,6 +252,32 @@ fn another_program_decides() {
 }
 
 #[test]
+fn trailers_cannot_say_what_the_program_or_the_operator_decides() {
+    let judge = upstream(|| |_: Request| async { Response::new(StatusCode::NO_CONTENT).field("x-user", "alice") });
+    let backend = hostile(|_, mut wire| {
+        let head = wire.head().to_lowercase();
+        assert!(head.contains("x-user: alice\r\n") && head.contains("x-zone: inner\r\n"), "{head}");
+        let content = wire.exact("1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n".len());
+        assert_eq!(content, "1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n");
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    });
+    let front = front(&format!(
+        "host default {{
+            proxy_pass http://{};
+            proxy_set_header X-Zone inner;
+            forward_auth http://{}/verify copy=X-User,X-Role;
+         }}",
+        backend.address(),
+        address(&judge)
+    ));
+    let answer = front.ask(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\
+         X-User: root\r\nx-role: root\r\nX-Zone: outer\r\nX-Sum: 1\r\n\r\n",
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
 fn the_operators_pages_take_the_place_of_the_proxys_own() {
     let mut file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
     write!(file, "<h1>back soon</h1>").unwrap();

@@ -1,6 +1,7 @@
 //! Starting the binary, reading what it prints, and asking it over HTTP.
 
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod process;
 
 use process::Weaprous;
