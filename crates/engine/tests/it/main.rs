@@ -4,6 +4,7 @@
 mod bodies;
 mod client;
 mod client_faults;
+mod client_h2;
 mod client_tls;
 mod connections;
 mod corpus;

@@ -276,6 +276,9 @@ async fn open(client: &Client, addr: SocketAddr) -> Result<Opened, ClientErrorKi
         Poll::Ready(Ok(())) => Poll::Ready(Err(ClientErrorKind::Closed)),
         Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(failure(&error).0)),
         Poll::Ready(Err(_)) => Poll::Ready(Err(ClientErrorKind::Http2(Http2Error::NotSpoken))),
+        Poll::Pending if watched.meter.borrow().flood().is_some() => {
+            Poll::Ready(Err(ClientErrorKind::Http2(Http2Error::Flood)))
+        }
         Poll::Pending if watched.meter.borrow().has_settings() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -64,6 +65,12 @@ impl Slot {
     /// Whether the connection had carried no request before.
     pub(super) fn is_fresh(&self) -> bool {
         self.is_first
+    }
+
+    /// Whether the connection takes no new streams any more.
+    pub(super) fn is_going(&self) -> bool {
+        let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Err(_)))
     }
 
     pub(super) fn state(&self) -> &State {

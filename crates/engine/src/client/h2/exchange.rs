@@ -143,6 +143,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the server refused it unread, and goes on with others on the same connection.
+    pub(super) fn is_refused_for_now(&self) -> bool {
+        self.is_unseen && !self.slot.is_going()
+    }
+
     /// Gives unread content back to the request it came from.
     pub(super) fn restore(self, request: &mut OutgoingRequest) {
         if matches!(self.upload.body, Body::Stream(_)) && !self.upload.has_streamed {

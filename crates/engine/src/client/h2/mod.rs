@@ -25,9 +25,11 @@ use directory::Taken;
 use exchange::Exchange;
 use std::net::SocketAddr;
 
-/// How often one request is put on a connection that turns out not to have looked at it: a server that goes away after
-/// every few requests, met by many requests at once.
-const ATTEMPTS_MAX: u32 = 4;
+/// How often one request is sent to a server that refuses it and stays: it has too much to do.
+const REFUSALS_MAX: u32 = 4;
+/// How often one request is put on a connection that goes away before it looks at it: a server that does so after every
+/// few requests is met by many requests at once.
+const ATTEMPTS_MAX: u32 = 20;
 
 /// Requests under way on one connection, at most: so many at once are rare, and each may hold a stream's window of bytes
 /// that its reader does not take.
@@ -68,9 +70,9 @@ pub enum Http2Error {
 impl Client {
     /// Sends a request over HTTP/2, again where nobody looked at it.
     pub(super) async fn send_over_http2(&self, addr: SocketAddr, mut request: OutgoingRequest) -> Sent {
-        let mut attempt = 0;
+        let (mut attempts, mut refusals) = (0, 0);
         loop {
-            attempt += 1;
+            attempts += 1;
             let slot = match self.shared.http2.take(self, addr).await {
                 Ok(Taken::Slot(slot)) => slot,
                 Ok(Taken::Http1) => return Sent::Http1(request),
@@ -85,6 +87,7 @@ impl Client {
                     Ok(head) => return Sent::Done(Ok(exchange.into_response(head))),
                     Err(failure) => {
                         let outcome = exchange.outcome(&failure, &request);
+                        refusals += u32::from(exchange.is_refused_for_now());
                         exchange.restore(&mut request);
                         (failure, outcome)
                     }
@@ -98,7 +101,7 @@ impl Client {
                 Outcome::Repeatable => !is_fresh && !matches!(kind, ClientErrorKind::TimedOut),
                 Outcome::Final => false,
             };
-            if is_worth_it && attempt < ATTEMPTS_MAX {
+            if is_worth_it && attempts < ATTEMPTS_MAX && refusals < REFUSALS_MAX {
                 continue;
             }
             let error = ClientError { addr, stage, kind, can_retry: outcome != Outcome::Final };
