@@ -110,6 +110,9 @@ async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
             if let Some(tls) = &member.tls {
                 client = client.over_tls(tls.clone());
             }
+            if member.http2 {
+                client = client.over_http2();
+            }
             checks.spawn_local(async move {
                 let is_well = is_well(&client, &check, &upstream, host).await;
                 (upstream, is_well)

@@ -2,7 +2,7 @@
 //! In this order, so that whoever is refused costs as little as possible.
 
 use engine::{
-    Answer, Body, Client, ClientSettings, Fields, Method, OutgoingRequest, RequestHead, Response, StatusCode,
+    Answer, Body, Client, Fields, Method, OutgoingRequest, RequestHead, Response, StatusCode,
 };
 use std::net::IpAddr;
 
@@ -33,11 +33,12 @@ impl From<Page> for Refused {
     }
 }
 
-/// Lets a request pass, with the fields that it gets on its way.
+/// Lets a request pass, with the fields that it gets on its way. `connections` gives this worker's.
 pub(crate) async fn pass(
     shared: &Shared,
     place: &Place,
     onward: &Onward<'_>,
+    connections: &impl Fn() -> Client,
 ) -> Result<Vec<(String, Vec<u8>)>, Refused> {
     let rules = &place.rules;
     if rules.access.is_empty() && place.limiter.is_none() && place.passwords.is_none() && place.asked.is_none() {
@@ -58,7 +59,7 @@ pub(crate) async fn pass(
         }
     }
     match (&rules.forward_auth, &place.asked) {
-        (Some(auth), Some(group)) => ask(shared, auth, group, onward).await,
+        (Some(auth), Some(group)) => ask(shared, auth, group, onward, connections()).await,
         _ => Ok(Vec::new()),
     }
 }
@@ -93,6 +94,7 @@ async fn ask(
     auth: &ForwardAuth,
     group: &Arc<Group>,
     onward: &Onward<'_>,
+    mut client: Client,
 ) -> Result<Vec<(String, Vec<u8>)>, Refused> {
     let broken = |why: &str| {
         tracing::warn!(place = auth.upstream.name, why, "the program that decides who may ask gives no answer");
@@ -102,9 +104,10 @@ async fn ask(
     let lease = group.acquire(&ask, &shared.sealer, || shared.now_ms()).await.map_err(|_| broken("nobody is up"))?;
     let fields = question(onward).map_err(|error| broken(&error.to_string()))?;
     let request = OutgoingRequest { method: Method::Get, target: auth.path.clone(), fields, body: Body::Empty };
-    let mut client = Client::new(ClientSettings::default());
     if let Some(tls) = &lease.tls {
         client = client.over_tls(tls.clone());
+    } else if lease.http2 {
+        client = client.over_http2();
     }
     let answer = client.send(lease.upstream.address, request).await.map(|(head, body)| Answer::Response(head, body));
     let Ok(Answer::Response(head, body)) = answer else {

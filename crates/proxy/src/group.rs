@@ -63,6 +63,8 @@ pub(crate) struct Member {
     backup: bool,
     /// `None`: in plain text.
     pub(crate) tls: Option<ClientTls>,
+    /// Whether HTTP/2 is spoken in plain text.
+    pub(crate) http2: bool,
 }
 
 /// How the members of a group are spoken to.
@@ -78,7 +80,7 @@ impl Security {
     fn of(conf: &conf::Upstream) -> Self {
         match conf.tls.as_ref().map(|tls| ClientTls::new(&tls.trust)) {
             None => Self::Plain,
-            Some(Ok(tls)) => Self::Tls(tls),
+            Some(Ok(tls)) => Self::Tls(if conf.http2 { tls.with_http2() } else { tls }),
             Some(Err(error)) => {
                 tracing::error!(upstream = conf.name, %error, "the upstream cannot be used");
                 Self::Broken
@@ -127,7 +129,8 @@ impl Registry {
         let counted = || self.metrics.server(shown_name(conf), &address.to_string());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address, counted())));
-        Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup, tls }
+        let http2 = conf.http2 && tls.is_none();
+        Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup, tls, http2 }
     }
 
     /// Those nobody has yet, counted by `metrics`.
@@ -170,6 +173,8 @@ pub(crate) struct Lease {
     pub(crate) upstream: Arc<Upstream>,
     /// `None`: in plain text.
     pub(crate) tls: Option<ClientTls>,
+    /// Whether HTTP/2 is spoken in plain text.
+    pub(crate) http2: bool,
     /// Whom to tell that there is room; only for groups with limits.
     group: Option<Arc<Group>>,
 }
@@ -377,7 +382,8 @@ impl Group {
     fn lease(self: &Arc<Self>, member: &Member) -> Option<Lease> {
         let group = self.is_limited.then(|| Arc::clone(self));
         let upstream = Arc::clone(&member.upstream);
-        member.upstream.enter(member.max_conns).then(|| Lease { upstream, tls: member.tls.clone(), group })
+        let http2 = member.http2;
+        member.upstream.enter(member.max_conns).then(|| Lease { upstream, tls: member.tls.clone(), http2, group })
     }
 
     /// Notes that a request to a member failed. Whether it is ejected now and was not before.

@@ -163,7 +163,7 @@ impl Worker {
         peer: &Rc<Peer>,
         watch: &Rc<Watch>,
     ) -> Result<Response, Refused> {
-        let granted = gate::pass(&self.shared, place, onward).await?;
+        let granted = gate::pass(&self.shared, place, onward, &|| self.client(&Timeouts::default())).await?;
         match &place.rules.action {
             Action::Pass(pass) => {
                 let upgrade = headers::upgrade(onward.head);
@@ -334,10 +334,12 @@ impl Worker {
         }
         if let Some(tls) = &lease.tls {
             client = client.over_tls(tls.clone());
+        } else if lease.http2 {
+            client = client.over_http2();
         }
-        let attempt = Attempt::begin(errand.watch, upstream);
+        let attempt = Attempt::begin(errand.watch, upstream, begun);
         let outcome = if onward.upgrade.is_some() {
-            client.upgrade(upstream.address, request).await
+            Box::pin(client.upgrade(upstream.address, request)).await
         } else {
             client.send(upstream.address, request).await.map(|(head, body)| Answer::Response(head, body))
         };

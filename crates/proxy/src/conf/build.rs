@@ -28,8 +28,15 @@ pub(super) struct Built {
 /// Reads a text as far as it can be understood.
 pub(super) fn build(text: &str) -> Built {
     let (statements, flaws) = tree::read(text);
-    let mut builder =
-        Builder { text, flaws, warnings: Vec::new(), declared: Vec::new(), inline: Vec::new(), secure: Vec::new() };
+    let mut builder = Builder {
+        text,
+        flaws,
+        warnings: Vec::new(),
+        declared: Vec::new(),
+        inline: Vec::new(),
+        secure: Vec::new(),
+        http2: Vec::new(),
+    };
     let config = builder.file(&statements);
     builder.flaws.sort_by_key(|flaw| flaw.at);
     builder.warnings.sort_by_key(|flaw| flaw.at);
@@ -54,6 +61,8 @@ pub(super) struct Builder<'a> {
     pub(super) inline: Vec<Arc<Upstream>>,
     /// What stands behind `https://`.
     pub(super) secure: Vec<String>,
+    /// What stands behind `h2://`.
+    pub(super) http2: Vec<String>,
 }
 
 /// The words of a statement, one after the other.
@@ -82,7 +91,8 @@ impl Builder<'_> {
     fn file(&mut self, statements: &[Statement]) -> Config {
         let mut config = Config::default();
         self.check_places(statements, Place::Top);
-        tls::secure_names(statements, &mut self.secure);
+        tls::names_with("https", statements, &mut self.secure);
+        tls::names_with("h2", statements, &mut self.http2);
         for statement in statements.iter().filter(|statement| statement.name.text == "upstream") {
             self.upstream(statement);
         }
@@ -298,7 +308,7 @@ impl Builder<'_> {
         Some(path)
     }
 
-    /// Notes every statement that may not stand here, cannot be used yet, or stands here twice.
+    /// Notes every statement that may not stand here, or stands here twice.
     pub(super) fn check_places(&mut self, statements: &[Statement], place: Place) {
         let mut seen: Vec<&str> = Vec::new();
         for statement in statements {
@@ -306,10 +316,7 @@ impl Builder<'_> {
             let known = table::find(&name.text).filter(|_| name.kind == Kind::Word);
             match known {
                 Some(directive) if directive.places.contains(&place) => {
-                    if let Some(instead) = directive.missing {
-                        let hint = format!("`{}` is not supported yet: {instead}", name.text);
-                        self.flaw_at(name, "a directive that works in this version", &hint);
-                    } else if seen.contains(&directive.name) {
+                    if seen.contains(&directive.name) {
                         self.flaw_at(name, "each of these once in a block", "remove one of them");
                     } else if directive.shape == Shape::Line && statement.end.kind == Kind::Open {
                         self.flaw_at(&statement.end, "`;`", &format!("`{}` has no block", name.text));

@@ -20,6 +20,7 @@
 //! This module reads text and nothing else, except [`Config::load`], which reads one file.
 
 mod build;
+mod delivery;
 mod error;
 mod lexer;
 mod model;
@@ -132,11 +133,9 @@ impl Config {
     }
 }
 
-/// Every directive and option that the parser understands and that does something, as `(directive, option)`; the
-/// option is empty for the directive itself.
+/// Every directive and option that the parser understands, as `(directive, option)`; the option is empty for the directive itself.
 pub fn vocabulary() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let usable = table::DIRECTIVES.iter().filter(|directive| directive.missing.is_none());
-    usable.flat_map(|directive| {
+    table::DIRECTIVES.iter().flat_map(|directive| {
         std::iter::once("").chain(directive.options.iter().copied()).map(|option| (directive.name, option))
     })
 }

@@ -103,6 +103,29 @@ pub struct Rules {
     pub error_pages: Vec<ErrorPage>,
     /// Longest request body passed on, in bytes; `None` leaves it to the server the proxy runs on.
     pub body_bytes_max: Option<u64>,
+    /// Who gets a backend's hints before its answer.
+    pub early_hints: EarlyHints,
+    /// Whether answers are made smaller.
+    pub compression: Option<Compression>,
+}
+
+/// Who gets the hints that a backend gives before its answer (103, RFC 8297).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyHints {
+    /// Nobody: some clients take them for the answer.
+    #[default]
+    Off,
+    /// Clients that speak HTTP/2, where browsers use them.
+    Http2,
+    /// Those of HTTP/1.1 as well; of HTTP/1.0 never.
+    On,
+}
+
+/// How answers are made smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether no secret stands beside what others wrote, so that answers to requests with cookies can be compressed.
+    pub trusts_backends: bool,
 }
 
 /// What answers a request.
@@ -131,6 +154,10 @@ pub struct Pass {
     pub timeouts: Timeouts,
     /// How many more backends are asked after the first one failed, where that is safe.
     pub retries: u32,
+    /// Bytes of an answer that are taken ahead of a client that takes it slowly, so that the backend is free sooner.
+    pub response_buffer: Option<u64>,
+    /// Bytes of a request that are taken before a backend is asked, so that a slow client holds none.
+    pub request_buffer: Option<u64>,
 }
 
 /// How long things may take on the way to a backend.
@@ -203,6 +230,8 @@ pub struct Upstream {
     pub resolve_interval: Duration,
     /// How they are spoken to over TLS; `None`: in plain text.
     pub tls: Option<UpstreamTls>,
+    /// Whether they are spoken to in HTTP/2: over TLS if they choose it in the handshake, in plain text without asking.
+    pub http2: bool,
 }
 
 /// TLS on the way to backends.

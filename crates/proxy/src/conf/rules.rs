@@ -11,11 +11,11 @@ use super::model::{RESOLVE_INTERVAL_DEFAULT, RETRIES_DEFAULT};
 use super::suggest::suggestion;
 use super::table;
 use super::tree::Statement;
-use super::value::{self, PassTarget};
+use super::value::{self, PassTarget, Scheme};
 use super::{
     AccessRule, Action, BasicAuth, Ejection, ErrorPage, FilesAction, ForwardAuth, HeaderChange, HeaderEdit, Network,
     Pass, Policy, RateKey, RateLimit, Redirect, Respond, Rewrite, Rules, Template, Timeouts, Upstream, UpstreamServer,
-    UpstreamTls, tls, upstreams,
+    UpstreamTls, delivery, tls, upstreams,
 };
 
 const DURATION: &str = "a duration like `500ms`, `10s` or `2m`, at most an hour";
@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) only_for_backends: Vec<(String, usize)>,
     policy: Option<(Policy, usize)>,
     tls: tls::Draft,
+    delivery: delivery::Draft,
+    http2: Option<bool>,
     request_headers: Vec<HeaderEdit>,
     response_headers: Vec<HeaderEdit>,
     pub(super) rewrite: Option<(Rewrite, usize)>,
@@ -65,8 +67,8 @@ impl<T> Switch<T> {
 #[derive(Debug, Clone)]
 enum Answerer {
     Named(Arc<Upstream>),
-    /// Backends by address, and whether they are spoken to over TLS.
-    Inline(Vec<UpstreamServer>, bool),
+    /// Backends by address, and how they are spoken to.
+    Inline(Vec<UpstreamServer>, Scheme),
     Redirect(Redirect),
     Respond(Respond),
     Files(PathBuf),
@@ -90,6 +92,8 @@ impl Draft {
         }
         self.policy = self.policy.or_else(|| host.policy.clone());
         self.tls.inherit(&host.tls);
+        self.delivery.inherit(&host.delivery);
+        self.http2 = self.http2.or(host.http2);
         inherit_headers(&mut self.request_headers, &host.request_headers);
         inherit_headers(&mut self.response_headers, &host.response_headers);
         self.rewrite = self.rewrite.or_else(|| host.rewrite.clone());
@@ -154,12 +158,20 @@ pub(super) fn read(builder: &mut Builder<'_>, block: &[Statement]) -> Draft {
                 .hint(format!("move this line into `upstream {} {{ … }}`", upstream.name)),
         );
     }
+    if let (Some(Answerer::Named(upstream)), Some(line)) =
+        (&draft.action, block.iter().find(|line| line.name.text == "upstream_http2"))
+    {
+        builder.note(
+            Flaw::new(line.name.start, "`upstream_http2` inside the `upstream` block", "`upstream_http2`")
+                .hint(format!("move this line into `upstream {} {{ … }}`", upstream.name)),
+        );
+    }
     match (&draft.action, draft.tls.at) {
         (Some(Answerer::Named(upstream)), Some(at)) => builder.note(
             Flaw::new(at, "what is said about certificates inside the `upstream` block", "`upstream_tls_…`")
                 .hint(format!("move this line into `upstream {} {{ … }}`", upstream.name)),
         ),
-        (Some(Answerer::Inline(_, false)), Some(at)) => {
+        (Some(Answerer::Inline(_, Scheme::Http | Scheme::H2)), Some(at)) => {
             builder.warn(at, "the backends of this block are spoken to without TLS", "write `proxy_pass https://…`");
         }
         _ => {}
@@ -172,6 +184,8 @@ impl Draft {
         let name = statement.name.text.as_str();
         match name {
             _ if self.tls.directive(builder, statement) => {}
+            _ if self.delivery.directive(builder, statement) => {}
+            "upstream_http2" => self.http2 = tls::on_off(builder, statement),
             "proxy_pass" | "redirect" | "respond" | "files" => {
                 self.attempted = true;
                 self.answerer(builder, statement);
@@ -246,9 +260,9 @@ impl Draft {
     }
 
     fn proxy_pass(&mut self, builder: &mut Builder<'_>, statement: &Statement) {
-        let Some((target, is_secure)) = builder.single(statement, BACKEND, value::pass_target) else { return };
+        let Some((target, scheme)) = builder.single(statement, BACKEND, value::pass_target) else { return };
         let Some(token) = statement.words.first() else { return };
-        match resolve(builder, token, target, is_secure) {
+        match resolve(builder, token, target, scheme) {
             Some(Resolved::Upstream(upstream)) => match &self.action {
                 Some(Answerer::Named(_) | Answerer::Inline(..)) => builder.flaw_at(
                     token,
@@ -258,7 +272,7 @@ impl Draft {
                 _ => self.set_action(builder, &statement.name, Some(Answerer::Named(upstream))),
             },
             Some(Resolved::Server(server)) => match &mut self.action {
-                Some(Answerer::Inline(_, others)) if *others != is_secure => {
+                Some(Answerer::Inline(_, others)) if *others != scheme => {
                     builder.flaw_at(token, "one scheme for all backends of a block", "");
                 }
                 Some(Answerer::Inline(servers, _)) => servers.push(server),
@@ -267,7 +281,7 @@ impl Draft {
                     "one `proxy_pass` when it names an upstream",
                     "put all servers into the `upstream` block",
                 ),
-                _ => self.set_action(builder, &statement.name, Some(Answerer::Inline(vec![server], is_secure))),
+                _ => self.set_action(builder, &statement.name, Some(Answerer::Inline(vec![server], scheme))),
             },
             None => {}
         }
@@ -300,7 +314,7 @@ enum Resolved {
 }
 
 /// An `upstream` block of that name, or else an address or a name to look up.
-fn resolve(builder: &mut Builder<'_>, token: &Token, target: PassTarget, is_secure: bool) -> Option<Resolved> {
+fn resolve(builder: &mut Builder<'_>, token: &Token, target: PassTarget, scheme: Scheme) -> Option<Resolved> {
     let name = match target {
         PassTarget::Address(address) => return Some(Resolved::Server(upstreams::server(address))),
         PassTarget::Bare(name) => name,
@@ -308,14 +322,17 @@ fn resolve(builder: &mut Builder<'_>, token: &Token, target: PassTarget, is_secu
     if let Some(declared) = builder.declared.iter_mut().find(|declared| declared.name == name) {
         declared.is_used = true;
         let upstream = declared.upstream.clone()?;
-        if upstream.tls.is_some() != is_secure {
+        if upstream.tls.is_some() != scheme.is_secure() {
             let hint = "another line speaks https with this upstream: all do, or none";
+            builder.flaw_at(token, "one scheme for an upstream", hint);
+        } else if upstream.http2 && scheme == Scheme::Http && builder.http2.contains(&upstream.name) {
+            let hint = "another line speaks h2 with this upstream: all do, or none";
             builder.flaw_at(token, "one scheme for an upstream", hint);
         }
         return Some(Resolved::Upstream(upstream));
     }
     if name.contains('.') {
-        let port = value::default_port(is_secure);
+        let port = value::default_port(scheme.is_secure());
         return Some(Resolved::Server(upstreams::server(super::ServerAddress::Name { host: name, port })));
     }
     let names: Vec<&str> = builder.declared.iter().map(|declared| declared.name.as_str()).collect();
@@ -451,7 +468,7 @@ fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Swit
     }
     let mut words = Words::of(statement);
     let token = words.peek().cloned();
-    let (target, is_secure, path) = builder.value(&mut words, EXPECTED, value::pass_url)?;
+    let (target, scheme, path) = builder.value(&mut words, EXPECTED, value::pass_url)?;
     let mut copy: Vec<String> = Vec::new();
     builder.options(&mut words, |_, names| {
         for name in names.split(',') {
@@ -460,11 +477,12 @@ fn forward_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Swit
         }
         Ok(())
     });
-    let upstream = match resolve(builder, &token?, target, is_secure)? {
+    let upstream = match resolve(builder, &token?, target, scheme)? {
         Resolved::Upstream(upstream) => upstream,
         Resolved::Server(server) => {
             let name = format!("forward_auth {}", server.address);
-            let upstream = inline(name, vec![server], Policy::default(), is_secure.then(UpstreamTls::default));
+            let tls = scheme.is_secure().then(UpstreamTls::default);
+            let upstream = inline(name, vec![server], Policy::default(), tls, scheme == Scheme::H2);
             if !builder.inline.contains(&upstream) {
                 builder.inline.push(Arc::clone(&upstream));
             }
@@ -522,7 +540,13 @@ fn is_off(statement: &Statement) -> bool {
     matches!(&statement.words[..], [word] if word.text == "off")
 }
 
-fn inline(name: String, servers: Vec<UpstreamServer>, policy: Policy, tls: Option<UpstreamTls>) -> Arc<Upstream> {
+fn inline(
+    name: String,
+    servers: Vec<UpstreamServer>,
+    policy: Policy,
+    tls: Option<UpstreamTls>,
+    http2: bool,
+) -> Arc<Upstream> {
     Arc::new(Upstream {
         name,
         is_named: false,
@@ -534,6 +558,7 @@ fn inline(name: String, servers: Vec<UpstreamServer>, policy: Policy, tls: Optio
         queue: None,
         resolve_interval: RESOLVE_INTERVAL_DEFAULT,
         tls,
+        http2,
     })
 }
 
@@ -557,10 +582,11 @@ pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path:
         }
         Some(passing @ (Answerer::Named(_) | Answerer::Inline(..))) => {
             let upstream = match passing {
-                Answerer::Inline(servers, is_secure) => {
+                Answerer::Inline(servers, scheme) => {
                     let policy = draft.policy.map(|(policy, _)| policy).unwrap_or_default();
-                    let upstream =
-                        inline(format!("{label}{path}"), servers, policy, is_secure.then(|| draft.tls.finish()));
+                    let tls = scheme.is_secure().then(|| draft.tls.finish());
+                    let http2 = scheme == Scheme::H2 || draft.http2 == Some(true);
+                    let upstream = inline(format!("{label}{path}"), servers, policy, tls, http2);
                     builder.inline.push(Arc::clone(&upstream));
                     upstream
                 }
@@ -568,7 +594,15 @@ pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path:
                 _ => return None,
             };
             let retries = draft.retries.unwrap_or(RETRIES_DEFAULT);
-            Action::Pass(Pass { upstream, request_headers: draft.request_headers, rewrite, timeouts, retries })
+            Action::Pass(Pass {
+                upstream,
+                request_headers: draft.request_headers,
+                rewrite,
+                timeouts,
+                retries,
+                response_buffer: draft.delivery.response_buffer(),
+                request_buffer: draft.delivery.request_buffer(),
+            })
         }
         None if draft.attempted => return None, // its mistake is already noted
         None => {
@@ -586,5 +620,7 @@ pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path:
         response_headers: draft.response_headers,
         error_pages: draft.error_pages,
         body_bytes_max: draft.body_bytes_max,
+        early_hints: draft.delivery.early_hints(),
+        compression: draft.delivery.compression(),
     })
 }

@@ -60,8 +60,6 @@ pub(super) struct Directive {
     pub(super) many: bool,
     /// The names of its `name=value` options and of the words that stand alone.
     pub(super) options: &'static [&'static str],
-    /// Why it cannot be used yet; `None`: it can.
-    pub(super) missing: Option<&'static str>,
 }
 
 const TOP: &[Place] = &[Place::Top];
@@ -72,7 +70,7 @@ const RULES: &[Place] = &[Place::Host, Place::Location];
 const BALANCED: &[Place] = &[Place::Upstream, Place::Host, Place::Location];
 
 const fn line(name: &'static str, places: &'static [Place]) -> Directive {
-    Directive { name, places, shape: Shape::Line, many: false, options: &[], missing: None }
+    Directive { name, places, shape: Shape::Line, many: false, options: &[] }
 }
 
 const fn many(name: &'static str, places: &'static [Place]) -> Directive {
@@ -86,11 +84,6 @@ const fn block(name: &'static str, places: &'static [Place]) -> Directive {
 #[expect(clippy::needless_pass_by_value, reason = "a builder at compile time: the old value is gone")]
 const fn with(directive: Directive, options: &'static [&'static str]) -> Directive {
     Directive { options, ..directive }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "a builder at compile time: the old value is gone")]
-const fn later(directive: Directive, missing: &'static str) -> Directive {
-    Directive { missing: Some(missing), ..directive }
 }
 
 /// All of them, in the order of the reference.
@@ -111,6 +104,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     line("upstream_tls_ca", BALANCED),
     line("upstream_tls_name", BALANCED),
     line("upstream_tls_verify", BALANCED),
+    line("upstream_http2", BALANCED),
     block("host", TOP),
     block("location", HOST),
     many("proxy_pass", RULES),
@@ -141,7 +135,10 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     with(line("forward_auth", RULES), &["copy"]),
     with(line("rate_limit", RULES), &["burst", "key"]),
     many("error_page", RULES),
-    later(line("compression", RULES), "let the backend compress"),
+    with(line("proxy_buffering", RULES), &["size"]),
+    with(line("proxy_request_buffering", RULES), &["size"]),
+    line("early_hints", RULES),
+    with(line("compression", RULES), &["trusted"]),
     with(line("access_log", TOP), &["format", "query"]),
     line("admin", TOP),
 ];
@@ -169,6 +166,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("proxy_ssl_name", "write `upstream_tls_name NAME;`"),
     ("proxy_ssl_verify", "it is always verified, unless `upstream_tls_verify off;` says otherwise"),
     ("ssl_certificate", "write `listen 443 tls { certificate FILE key FILE; }`"),
+    ("grpc_pass", "write `proxy_pass h2://127.0.0.1:9000;`"),
+    ("proxy_http_version", "write `upstream_http2 on;`, or nothing for HTTP/1.1"),
+    ("gzip", "write `compression on;`"),
     ("include", "one file holds everything"),
 ];
 
@@ -177,10 +177,10 @@ pub(super) fn find(name: &str) -> Option<&'static Directive> {
     DIRECTIVES.iter().find(|directive| directive.name == name)
 }
 
-/// The names of those that may stand at a place and can be used.
+/// The names of those that may stand at a place.
 pub(super) fn allowed(place: Place) -> Vec<&'static str> {
-    let usable = |directive: &&Directive| directive.places.contains(&place) && directive.missing.is_none();
-    DIRECTIVES.iter().filter(usable).map(|directive| directive.name).collect()
+    let stands_here = |directive: &&Directive| directive.places.contains(&place);
+    DIRECTIVES.iter().filter(stands_here).map(|directive| directive.name).collect()
 }
 
 /// Why a word does not stand at a place: it belongs elsewhere, or is called differently here.

@@ -10,16 +10,20 @@ use super::table::Place;
 use super::tree::Statement;
 use super::{ListenTls, UpstreamTls, value};
 
-/// The schemes of `proxy_pass` and `forward_auth`: which upstreams are spoken to over TLS, wherever that is said.
-pub(super) fn secure_names(statements: &[Statement], names: &mut Vec<String>) {
+/// The schemes of `proxy_pass` and `forward_auth`: which upstreams are spoken to by this one, wherever that is said.
+pub(super) fn names_with(scheme: &str, statements: &[Statement], names: &mut Vec<String>) {
     for statement in statements {
         if matches!(statement.name.text.as_str(), "proxy_pass" | "forward_auth")
-            && let Some(rest) = statement.words.first().and_then(|word| word.text.strip_prefix("https://"))
+            && let Some((_, rest)) = statement
+                .words
+                .first()
+                .and_then(|word| word.text.split_once("://"))
+                .filter(|(found, _)| *found == scheme)
         {
             names.push(rest.split('/').next().unwrap_or_default().to_owned());
         }
         if let Some(block) = &statement.block {
-            secure_names(block, names);
+            names_with(scheme, block, names);
         }
     }
 }
@@ -128,7 +132,8 @@ fn client_auth(builder: &mut Builder<'_>, statement: &Statement) -> Option<Clien
     Some(if is_optional { ClientAuth::Optional { authorities } } else { ClientAuth::Required { authorities } })
 }
 
-fn on_off(builder: &mut Builder<'_>, statement: &Statement) -> Option<bool> {
+/// `on` or `off`.
+pub(super) fn on_off(builder: &mut Builder<'_>, statement: &Statement) -> Option<bool> {
     builder.single(statement, "`on` or `off`", |text| match text {
         "on" => Ok(true),
         "off" => Ok(false),

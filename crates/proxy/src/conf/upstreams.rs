@@ -30,6 +30,7 @@ pub(super) fn read(
         queue: None,
         resolve_interval: RESOLVE_INTERVAL_DEFAULT,
         tls: None,
+        http2: builder.http2.iter().any(|other| other == name),
     };
     let is_secure = builder.secure.iter().any(|other| other == name);
     let mut secure = tls::Draft::default();
@@ -49,6 +50,7 @@ pub(super) fn read(
             "dist_policy" => upstream.policy = policy(builder, line).unwrap_or_default(),
             "health_check" => upstream.health_check = health_check(builder, line),
             "ejection" => upstream.ejection = ejection(builder, line),
+            "upstream_http2" => upstream.http2 |= tls::on_off(builder, line) == Some(true),
             "slow_start" => upstream.slow_start = duration(builder),
             "queue" => upstream.queue = queue(builder, line),
             "resolve_interval" => upstream.resolve_interval = duration(builder).unwrap_or(RESOLVE_INTERVAL_DEFAULT),

@@ -93,31 +93,49 @@ pub(super) enum PassTarget {
     Bare(String),
 }
 
-/// `http[s]://host[:port]`, `localhost` standing for 127.0.0.1, and whether it is https. The error is a hint.
-pub(super) fn pass_target(text: &str) -> Result<(PassTarget, bool), &'static str> {
-    let (rest, is_secure) = after_scheme(text)?;
+/// How a backend is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// HTTP/1.1 in plain text, unless `upstream_http2` says otherwise.
+    Http,
+    /// Over TLS.
+    Https,
+    /// HTTP/2 in plain text, without asking first.
+    H2,
+}
+
+impl Scheme {
+    pub(super) fn is_secure(self) -> bool {
+        self == Self::Https
+    }
+}
+
+/// `http[s]://host[:port]` or `h2://host[:port]`, `localhost` standing for 127.0.0.1. The error is a hint.
+pub(super) fn pass_target(text: &str) -> Result<(PassTarget, Scheme), &'static str> {
+    let (rest, scheme) = after_scheme(text)?;
     if rest.contains('/') {
         return Err("without a path: the request's own path is passed on; `rewrite` changes it");
     }
-    Ok((authority(rest, is_secure)?, is_secure))
+    Ok((authority(rest, scheme.is_secure())?, scheme))
 }
 
-/// `http[s]://host[:port]/path`, and whether it is https. The error is a hint.
-pub(super) fn pass_url(text: &str) -> Result<(PassTarget, bool, String), &'static str> {
-    let (rest, is_secure) = after_scheme(text)?;
+/// The same with a path. The error is a hint.
+pub(super) fn pass_url(text: &str) -> Result<(PassTarget, Scheme, String), &'static str> {
+    let (rest, scheme) = after_scheme(text)?;
     let slash = rest.find('/').unwrap_or(rest.len());
     let (host, path) = rest.split_at(slash);
     let path = if path.is_empty() { "/" } else { path };
     target(path)?;
-    Ok((authority(host, is_secure)?, is_secure, path.to_owned()))
+    Ok((authority(host, scheme.is_secure())?, scheme, path.to_owned()))
 }
 
-fn after_scheme(text: &str) -> Result<(&str, bool), &'static str> {
+fn after_scheme(text: &str) -> Result<(&str, Scheme), &'static str> {
     match text.split_once("://") {
-        Some(("http", rest)) => Ok((rest, false)),
-        Some(("https", rest)) => Ok((rest, true)),
-        Some(("h2" | "h2c", _)) => Err("not supported yet: backends are spoken to in HTTP/1.1"),
-        Some(_) => Err("only `http://` and `https://` are supported"),
+        Some(("http", rest)) => Ok((rest, Scheme::Http)),
+        Some(("https", rest)) => Ok((rest, Scheme::Https)),
+        Some(("h2", rest)) => Ok((rest, Scheme::H2)),
+        Some(("h2c" | "grpc", _)) => Err("HTTP/2 in plain text is written `h2://`"),
+        Some(_) => Err("only `http://`, `https://` and `h2://` are supported"),
         None => Err("it begins with `http://`"),
     }
 }
