@@ -23,6 +23,8 @@ const FEW: usize = 100;
 const FIRST: usize = 200;
 /// Time for a server to give back what idle or closed connections no longer need.
 const REST: Duration = Duration::from_secs(4);
+/// Shortest round with thousands of busy connections: opening them takes a while.
+const CROWDED_SECONDS_MIN: u64 = 4;
 
 pub(crate) fn run(options: &Options, kinds: &[Kind], report: &mut Report) {
     let kinds: Vec<_> = kinds.iter().copied().filter(|kind| *kind != Kind::NginxSendfile).collect();
@@ -110,7 +112,7 @@ fn open(options: &Options, kinds: &[Kind]) -> Result<String> {
         let server = start(kind, options)?;
         let url = format!("http://{}/", server.addr);
         let fire = |connections: usize| {
-            let seconds = options.seconds;
+            let seconds = if connections > FEW { options.seconds.max(CROWDED_SECONDS_MIN) } else { options.seconds };
             Load { url: &url, connections, seconds, script: None, fields: &[], http2: false, calls: None }
                 .fire(server.child.id())
         };

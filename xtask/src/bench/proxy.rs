@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Load before the first measured round, in seconds: long enough for the pool of upstream connections to fill.
 const WARM_UP_SECONDS: u64 = 2;
+/// Shortest round where a thousand clients each wait for a mebibyte: none has it much earlier.
+const CROWDED_SECONDS_MIN: u64 = 12;
 /// How much of each second of a round passes before upstream connections are counted.
 const SETTLING: Duration = Duration::from_millis(333);
 /// What the slow client reads, and how fast.
@@ -237,6 +239,8 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
     }
     let scheme = if row.tls { "https" } else { "http" };
     let connections = row.clients.unwrap_or(options.connections);
+    let seconds =
+        if connections * row.bytes >= 1000 * MIB { options.seconds.max(CROWDED_SECONDS_MIN) } else { options.seconds };
     let fire = |which: usize, seconds: u64| {
         let (_, proxy) = &running[which];
         let url = format!("{scheme}://{}/", proxy.addr);
@@ -247,16 +251,16 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
     let (columns, notes) = load::compete(&names, options.rounds, true, |which, is_warm_up| {
         if is_warm_up {
-            return fire(which, WARM_UP_SECONDS);
+            return fire(which, if seconds > options.seconds { seconds } else { WARM_UP_SECONDS });
         }
         let backend = &running[which].0;
         // Clients of the round before left in the midst of an exchange, and took their upstream connections along.
         let (shot, settled) = thread::scope(|scope| {
             let settled = scope.spawn(|| {
-                thread::sleep(SETTLING.mul_f64(options.seconds as f64));
+                thread::sleep(SETTLING.mul_f64(seconds as f64));
                 backend.accepted()
             });
-            (fire(which, options.seconds), settled.join())
+            (fire(which, seconds), settled.join())
         });
         let settled = settled.map_err(|_| anyhow::anyhow!("the counting thread panicked"))??;
         let (shot, count) = (shot?, backend.accepted()? - settled);
@@ -267,7 +271,7 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
     })?;
     let title = format!(
         "{} (`{}`; {connections} connections, {} rounds of {} s)",
-        row.title, row.name, options.rounds, options.seconds
+        row.title, row.name, options.rounds, seconds
     );
     let mut text = table::table(&title, names[0], &columns);
     text += "\nUpstream connections opened in the last two thirds of each round:";
