@@ -2,7 +2,8 @@
 
 use super::Shared;
 use super::content::{self, Incoming};
-use super::head::{request_head, response_head};
+use super::head::{request_head, response_head, tunnel_protocol};
+use super::tunnel;
 use crate::{Body, Request, RequestHead, Response, Service, StatusCode};
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -29,11 +30,12 @@ pub(super) async fn answer<S: Service>(
     let (parts, stream) = request.into_parts();
     let respond = Rc::new(RefCell::new(respond));
     let method = Method::from_bytes(parts.method.as_str().as_bytes()).unwrap_or(Method::Get);
-    if method == Method::Connect {
+    let is_tunnel = tunnel_protocol(&parts).is_some();
+    if method == Method::Connect && !is_tunnel {
         let refusal = refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel");
         return send(&shared, &respond, method, false, refusal).await;
     }
-    let head = match request_head(&parts, !stream.is_end_stream(), &shared.settings.limits) {
+    let head = match request_head(&parts, !is_tunnel && !stream.is_end_stream(), &shared.settings.limits) {
         Ok(head) => head,
         Err(error) => {
             tracing::debug!(peer = %shared.peer.addr, %error, "malformed request");
@@ -42,6 +44,9 @@ pub(super) async fn answer<S: Service>(
         }
     };
     drop(parts);
+    if is_tunnel {
+        return open(&shared, &respond, head, stream).await;
+    }
     let wants_trailers = head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers"));
     if let Some(response) = refused(&head) {
         return send(&shared, &respond, method, false, response).await;
@@ -59,6 +64,20 @@ pub(super) async fn answer<S: Service>(
     if let Some(response) = call(&shared, &respond, head, body).await {
         send(&shared, &respond, method, wants_trailers, response).await;
     }
+}
+
+/// Answers a request for a tunnel. Any 2xx would be taken for its beginning (RFC 9110 §9.3.6): a service that knows
+/// nothing of the protocol has said 501.
+async fn open<S: Service>(shared: &Rc<Shared<S>>, respond: &Respond, head: RequestHead, stream: RecvStream) {
+    let Some(response) = call(shared, respond, head, Body::Empty).await else { return };
+    if response.on_upgrade.is_some() {
+        tracing::debug!(peer = %shared.peer.addr, "tunnel opened");
+        return tunnel::talk(respond, stream, &shared.dates.now(), response).await;
+    }
+    let is_success = response.status.as_u16() / 100 == 2;
+    let unknown = || refusal(StatusCode::NOT_IMPLEMENTED, "nothing here speaks this protocol");
+    let response = if is_success { unknown() } else { response };
+    send(shared, respond, Method::Get, false, response).await;
 }
 
 /// Requests no service gets to see.

@@ -4,15 +4,23 @@ use crate::{Fields, ParseError, RequestHead, Response, StatusCode};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue};
 use http1::{Limits, Method, RequestParts, Version};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 
-/// A request's head. `:authority` becomes `Host`; what HTTP/1.1 would refuse is refused.
+/// A request's head. `:authority` becomes `Host`; what HTTP/1.1 would refuse is refused. An extended `CONNECT`
+/// (RFC 8441) becomes the `GET` with `Upgrade` that a client would have sent over HTTP/1.1, so that services and
+/// upstreams know one kind of WebSocket.
 pub(super) fn request_head(
     parts: &http::request::Parts,
     has_content: bool,
     limits: &Limits,
 ) -> Result<RequestHead, ParseError> {
-    let fields: Vec<_> =
+    let mut fields: Vec<_> =
         parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+    let protocol = tunnel_protocol(parts).map(str::as_bytes);
+    let lacks_key = protocol == Some(b"websocket") && !parts.headers.contains_key(WEBSOCKET_KEY);
+    let key = lacks_key.then(websocket_key);
+    fields.extend(key.as_ref().map(|key| (WEBSOCKET_KEY.as_bytes(), key.as_bytes())));
     let fields = fields.iter().copied();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
@@ -21,12 +29,42 @@ pub(super) fn request_head(
         method,
         target: target.as_bytes(),
         authority,
-        protocol: None,
+        protocol,
         fields,
         has_content,
         version: Version::Http2,
     };
     RequestHead::assemble(&parts, limits)
+}
+
+/// What an extended `CONNECT` asks for (RFC 8441 §4).
+pub(super) fn tunnel_protocol(parts: &http::request::Parts) -> Option<&str> {
+    parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str)
+}
+
+/// The nonce that HTTP/1.1 has and HTTP/2 has not (RFC 6455 §4.1, RFC 8441 §5): 16 bytes in base64, never the same. It
+/// is no secret; whoever answers it is dropped with the answer.
+fn websocket_key() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let random = || RandomState::new().hash_one(());
+    let (high, low) = (random(), random());
+    let bits = u128::from(high) << 64 | u128::from(low);
+    // 128 bits are 21 digits of six, and two bits that stand high in the last one.
+    let digits = (0..21).map(|number| bits >> (122 - 6 * number) & 0x3f).chain([(bits & 0x3) << 4]);
+    let digits = digits.map(|digit| ALPHABET[usize::try_from(digit).expect("six bits")]);
+    digits.map(char::from).chain(['=', '=']).collect()
+}
+
+/// The head that accepts a tunnel: a 200 of unknown length, without what only a switch of HTTP/1.1 says.
+pub(super) fn tunnel_head(response: &Response, date: &[u8]) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    let headers = head.headers_mut();
+    copy_fields(&response.fields, headers);
+    headers.remove("sec-websocket-accept");
+    if let Ok(date) = HeaderValue::from_bytes(date) {
+        headers.entry(DATE).or_insert(date);
+    }
+    head
 }
 
 /// A response's head, and how long its content is if that is known.
@@ -91,6 +129,8 @@ pub(crate) fn copy_fields(fields: &Fields, headers: &mut HeaderMap) {
         }
     }
 }
+
+const WEBSOCKET_KEY: &str = "sec-websocket-key";
 
 const OF_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length"];

@@ -4,6 +4,7 @@
 //! ```text
 //!   TlsStream ── Watched (counts frames, notes silence) ── h2 ──accept──▶ one task per stream: exchange
 //!        ▲                                                                   RecvStream ▶ content::Incoming ▶ service
+//!        │                                            extended CONNECT ▶ tunnel::Tunnel ▶ Upgraded
 //!        └── deadlines, floods, stop ──▶ GOAWAY                              service ▶ content::send ▶ SendStream
 //! ```
 
@@ -106,6 +107,7 @@ fn builder(settings: &Settings) -> Builder {
         .max_concurrent_streams(settings.http2_streams_max)
         .max_header_list_size(u32::try_from(settings.limits.head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_connect_protocol()
         .max_local_error_reset_streams(Some(FORCED_RESETS_MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
     builder

@@ -2,8 +2,8 @@
 
 use crate::support::{GRACE, block_on, length_of, settings, target_of};
 use crate::tls_support::{
-    Authority, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, RST_STREAM, field, head, serve_tls,
-    serve_with,
+    Authority, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, field,
+    head, serve_tls, serve_with,
 };
 use bytes::Bytes;
 use engine::{Body, BodySender, Fields, Request, Response, Running, Settings, StatusCode, Tls, TlsSettings};
@@ -12,8 +12,10 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request as Asked};
 use rustls::pki_types::ServerName;
 use std::future::{pending, poll_fn, ready};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -22,7 +24,7 @@ const SHORT: Duration = Duration::from_millis(200);
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// A client of the `h2` crate; its connection runs beside it.
-async fn client(server: &Running, authority: &Authority) -> SendRequest<Bytes> {
+pub(crate) async fn client(server: &Running, authority: &Authority) -> SendRequest<Bytes> {
     client_of(server, authority, "localhost").await
 }
 
@@ -38,7 +40,7 @@ async fn client_of(server: &Running, authority: &Authority, name: &str) -> SendR
     sender.ready().await.unwrap()
 }
 
-fn ask(method: Method, target: &str) -> http::request::Builder {
+pub(crate) fn ask(method: Method, target: &str) -> http::request::Builder {
     Asked::builder().method(method).uri(format!("https://localhost{target}"))
 }
 
@@ -65,7 +67,7 @@ async fn read(mut stream: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2
     Ok((all, stream.trailers().await?))
 }
 
-async fn text(answer: http::Response<RecvStream>) -> (u16, String) {
+pub(crate) async fn text(answer: http::Response<RecvStream>) -> (u16, String) {
     let status = answer.status().as_u16();
     (status, String::from_utf8(read(answer.into_body()).await.unwrap().0).unwrap())
 }
@@ -396,6 +398,102 @@ fn content_that_does_not_go_on_is_timed_out() {
         stream.send_data(Bytes::from_static(b"he"), false).unwrap();
         assert_eq!(answer.await.unwrap().status(), 408);
     });
+}
+
+/// Slower than a megabyte a second is too slow, and an idle time is never reached.
+fn hasty() -> Settings {
+    let (rate_min, never) = (1_000_000, Duration::from_mins(1));
+    Settings { rate_min, rate_grace: SHORT, body_idle_timeout: never, write_idle_timeout: never, ..settings() }
+}
+
+#[test]
+fn content_that_trickles_is_timed_out() {
+    let (server, authority) = serve_tls(hasty(), || |request: Request| length_of(request));
+    block_on(async {
+        let mut sender = client(&server, &authority).await;
+        let (mut answer, mut stream) = sender.send_request(ask(Method::POST, "/").body(()).unwrap(), false).unwrap();
+        let mut drops = tokio::time::interval(Duration::from_millis(20)); // the attack itself
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer.unwrap(),
+                _ = drops.tick() => drop(stream.send_data(Bytes::from_static(b"x"), false)),
+            }
+        };
+        assert_eq!(answer.status(), 408);
+    });
+}
+
+#[test]
+fn an_answer_taken_in_drops_is_given_up() {
+    let (server, authority) =
+        serve_tls(hasty(), || |_: Request| ready(Response::new(StatusCode::OK).with_body(vec![b'x'; 1 << 20])));
+    let mut frames = FrameClient::connect(&server, &authority);
+    frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &head("GET", &[]));
+    let mut taken = 0;
+    while taken < 0xffff {
+        taken += frames.read_until(DATA, 1).payload.len(); // the first window
+    }
+    let started = Instant::now();
+    let reset = loop {
+        assert!(started.elapsed() < Duration::from_secs(8), "drops keep the stream open");
+        std::thread::sleep(Duration::from_millis(20)); // the attack itself, not a wait for the server
+        for stream in [0, 1] {
+            frames.send(WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes());
+        }
+        match frames.read().expect("the connection stays open") {
+            frame if frame.kind == RST_STREAM => break frame,
+            frame => assert_eq!((frame.kind, frame.payload.len()), (DATA, 1)),
+        }
+    };
+    assert_eq!(reset.payload, 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+}
+
+/// Content without end that counts what is taken of it, and tells when it is dropped.
+struct Endless {
+    taken: Arc<AtomicUsize>,
+    _told: Told,
+}
+
+impl engine::Source for Endless {
+    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, engine::BodyError>>> {
+        const CHUNK: Bytes = Bytes::from_static(&[b'x'; 16 * 1024]);
+        self.taken.fetch_add(CHUNK.len(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(CHUNK)))
+    }
+}
+
+/// Endless windows and a socket that nobody reads: what waits for it then is bounded per stream.
+#[test]
+fn answers_that_wait_for_the_socket_are_bounded() {
+    const STREAMS: u32 = 64;
+    /// Of a stream: what `h2` buffers, and the chunk in hand.
+    const PER_STREAM: usize = (32 + 16) * 1024;
+    /// The kernel's buffers on both sides, far beyond what they are by default.
+    const OF_SOCKETS: usize = 12 << 20;
+    let (tell, told) = mpsc::channel();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = taken.clone();
+    let impatient = Settings { write_idle_timeout: HANDSHAKE, ..settings() };
+    let (server, authority) = serve_tls(impatient, move || {
+        let (tell, taken) = (tell.clone(), counter.clone());
+        move |_: Request| {
+            let endless = Endless { taken: taken.clone(), _told: Told(tell.clone()) };
+            ready(Response::new(StatusCode::OK).with_body(Body::from_source(endless)))
+        }
+    });
+    let mut frames = FrameClient::connect(&server, &authority);
+    let endless = 0x7fff_ffff_u32.to_be_bytes();
+    frames.send(SETTINGS, 0, 0, &[&[0, 4], &endless[..]].concat()); // SETTINGS_INITIAL_WINDOW_SIZE
+    frames.send(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 0xffff).to_be_bytes());
+    for number in 0..STREAMS {
+        frames.send(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &head("GET", &[]));
+    }
+    for _ in 0..STREAMS {
+        assert_eq!(told.recv_timeout(Duration::from_secs(15)), Ok("dropped"));
+    }
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken > STREAMS as usize * 16 * 1024, "only {taken} bytes: not every stream began");
+    assert!(taken < STREAMS as usize * PER_STREAM + OF_SOCKETS, "{taken} bytes for a client that takes nothing");
 }
 
 #[test]

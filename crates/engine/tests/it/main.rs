@@ -14,10 +14,12 @@ mod fast;
 mod files;
 mod h2;
 mod h2_abuse;
+mod h2_tunnels;
 mod limits;
 mod listeners;
 #[cfg(target_os = "linux")]
 mod memory;
+mod proxied;
 mod stopping;
 mod stress;
 mod support;
