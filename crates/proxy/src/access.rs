@@ -1,6 +1,6 @@
 //! Who may ask: `allow` and `deny`, and whose address counts. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use engine::RequestHead;
 
@@ -23,13 +23,20 @@ pub(crate) fn client(head: &RequestHead, peer: IpAddr, trusted: &[Network]) -> I
     let mut client = peer;
     for hop in values.iter().rev().flat_map(|value| value.rsplit(',')).map(str::trim) {
         // What is no address was not written by a proxy of ours: whoever is nearer is the last one known.
-        let Ok(address) = hop.parse::<IpAddr>() else { break };
+        let Some(address) = address_in(hop) else { break };
         client = address.to_canonical();
         if !is_trusted(client) {
             break;
         }
     }
     client
+}
+
+/// The address in an element of `X-Forwarded-For`: alone, or as some proxies write it, with a port or in brackets.
+fn address_in(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    hop.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 #[cfg(test)]
@@ -79,6 +86,9 @@ mod tests {
         assert_eq!(seen("10.0.0.1", "X-Forwarded-For: 6.6.6.6, 2.2.2.2, 10.0.0.9\r\n"), "2.2.2.2");
         assert_eq!(seen("10.0.0.1", "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 2.2.2.2\r\n"), "2.2.2.2");
         assert_eq!(seen("10.0.0.1", "X-Forwarded-For: 6.6.6.6, unknown\r\n"), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", "X-Forwarded-For: 6.6.6.6, 2.2.2.2:51\r\n"), "2.2.2.2");
+        assert_eq!(seen("10.0.0.1", "X-Forwarded-For: [2001:db8::1]:51\r\n"), "2001:db8::1");
+        assert_eq!(seen("10.0.0.1", "X-Forwarded-For: [2001:db8::1]\r\n"), "2001:db8::1");
         assert_eq!(seen("10.0.0.1", ""), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", "X-Forwarded-For: 10.0.0.2\r\n"), "10.0.0.2");
     }
