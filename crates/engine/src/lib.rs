@@ -22,6 +22,7 @@ mod buffers;
 mod client;
 mod file;
 mod h2;
+mod interim;
 mod interop;
 mod message;
 mod proxied;
@@ -41,6 +42,7 @@ pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
     ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
 };
+pub use interim::{EarlyHints, Hinting};
 pub use interop::InvalidResponse;
 pub use message::{Peer, Request, Response};
 pub use proxied::TrustedProxies;

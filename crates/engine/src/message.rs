@@ -1,5 +1,6 @@
 //! Requests as a service gets them, responses as it gives them.
 
+use crate::interim::{EarlyHints, Hinting, Waiting};
 use crate::{Body, Fields, RequestHead, StatusCode, Stop, TlsInfo, Upgraded};
 use bytes::Bytes;
 use std::fmt;
@@ -15,6 +16,7 @@ pub struct Request {
     /// The content.
     pub body: Body,
     peer: Rc<Peer>,
+    pub(crate) hinting: Hinting,
 }
 
 /// The connection a request came by.
@@ -29,12 +31,13 @@ pub struct Peer {
     pub stop: Stop,
     /// What the handshake agreed on, where the connection is encrypted.
     pub tls: Option<Rc<TlsInfo>>,
+    pub(crate) hints: Waiting,
 }
 
 impl Peer {
     /// A connection without encryption.
     pub fn new(addr: SocketAddr, local_addr: SocketAddr, stop: Stop) -> Self {
-        Self { addr, local_addr, stop, tls: None }
+        Self { addr, local_addr, stop, tls: None, hints: Waiting::default() }
     }
 
     /// Whether the connection is encrypted.
@@ -46,7 +49,8 @@ impl Peer {
 impl Request {
     /// Puts a request together: for tests and for services that call others.
     pub fn new(head: RequestHead, body: Body, peer: Rc<Peer>) -> Self {
-        Self { head, body, peer }
+        peer.hints.begin();
+        Self { head, body, peer, hinting: Hinting::default() }
     }
 
     /// The other end of the socket: the client, or a proxy in between.
@@ -67,6 +71,16 @@ impl Request {
     /// What the connection knows; shared by all its requests.
     pub fn peer(&self) -> &Rc<Peer> {
         &self.peer
+    }
+
+    /// Says hints before the answer (103, RFC 8297); `None` where the client could not read them.
+    pub fn early_hints(&self) -> Option<EarlyHints> {
+        self.hinting.open(&self.head, &self.peer)
+    }
+
+    /// Its parts, and where hints for it go.
+    pub fn into_parts(self) -> (RequestHead, Body, Rc<Peer>, Hinting) {
+        (self.head, self.body, self.peer, self.hinting)
     }
 
     /// Answers 101 and then hands the raw stream to `talk`, with the bytes the client has already

@@ -3,7 +3,7 @@
 
 use super::deadline::Deadline;
 use super::pool::Destination;
-use super::{ClientErrorKind, ClientSettings, OutgoingRequest, Stage};
+use super::{ClientErrorKind, ClientSettings, Interims, OutgoingRequest, Stage};
 use crate::buffers::Buffers;
 use crate::stream::Stream;
 use crate::wire::Wire;
@@ -37,6 +37,8 @@ pub(super) struct Link {
     /// For the current request.
     head_timeout: Duration,
     buffers: Rc<Buffers>,
+    /// Told about heads that come before the final one.
+    pub(super) interims: Option<Interims>,
     /// Whether anything of the current request was written.
     has_sent: bool,
     /// Whether anything came since the current request was begun.
@@ -76,9 +78,11 @@ impl Link {
             head_timeout: settings.head_timeout,
             settings,
             buffers,
+            interims: None,
             has_sent: false,
             has_received: false,
-        }
+            begun: None,
+        })
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
@@ -181,8 +185,12 @@ impl Link {
                     if head.status() == StatusCode::CONTINUE {
                         self.go_ahead();
                     }
+                    if let Some(interims) = &self.interims {
+                        interims(&head);
+                    }
                 }
                 Ok(Some(Event::Head(head))) => {
+                    self.interims = None;
                     self.deadline.clear();
                     if self.upload.awaits_continue {
                         // It does not want the content: whoever has it is told so by its drop.

@@ -312,6 +312,9 @@ impl Client {
             let kind = ClientErrorKind::Request(error);
             return Err(ClientError { addr, stage: Stage::Send, kind, can_retry: false });
         }
+        if self.interims.is_some() {
+            link.interims.clone_from(&self.interims);
+        }
         match link.head().await {
             Ok(head) => Ok((head, link)),
             Err(Failure { stage, kind }) => {

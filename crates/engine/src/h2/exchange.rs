@@ -4,6 +4,7 @@ use super::Shared;
 use super::content::{self, Incoming};
 use super::head::{request_head, response_head, tunnel_protocol};
 use super::tunnel;
+use crate::interim::Hinting;
 use crate::{Body, Request, RequestHead, Response, Service, StatusCode};
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -88,7 +89,8 @@ fn refused(head: &RequestHead) -> Option<Response> {
 
 /// Runs the service; nothing when the client has lost interest, in which case the service's future is dropped.
 async fn call<S: Service>(shared: &Shared<S>, respond: &Respond, head: RequestHead, body: Body) -> Option<Response> {
-    let request = Request::new(head, body, shared.peer.clone());
+    let mut request = Request::new(head, body, shared.peer.clone());
+    request.hinting = Hinting::by(respond.clone());
     let Ok(answer) = catch_unwind(AssertUnwindSafe(|| shared.service.call(request))) else {
         return Some(panicked(shared));
     };

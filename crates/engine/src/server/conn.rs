@@ -329,6 +329,16 @@ impl Conn {
         Poll::Ready(Ok(sent as u64))
     }
 
+    /// Queues what the service says before its answer, unless something else is still to be sent; whether there was any.
+    #[inline]
+    pub(super) fn queue_hints(&self) -> bool {
+        let has_any = self.peer.hints.is_waiting() && self.wire.borrow().unsent() == 0;
+        if has_any {
+            self.peer.hints.take(self.wire.borrow_mut().open_output(&self.worker.buffers));
+        }
+        has_any
+    }
+
     pub(super) async fn flush(&self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_flush(cx)).await
     }

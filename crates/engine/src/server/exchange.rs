@@ -239,7 +239,11 @@ where
 async fn poll_call(conn: &Conn, mut call: Pin<&mut impl Future<Output = ()>>) -> Called {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
         Ok(Poll::Ready(())) => Poll::Ready(Called::Answered),
-        Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Called::Gone),
+        Ok(Poll::Pending) => {
+            let gone = conn.poll_gone(cx);
+            let has_more = gone.is_pending() && conn.queue_hints();
+            if has_more { conn.poll_gone(cx) } else { gone }.map(|()| Called::Gone)
+        }
         Err(_) => Poll::Ready(Called::Panicked),
     })
     .await
