@@ -103,6 +103,10 @@ impl<W: Welcome> Welcome for Announced<W> {
     fn welcome(&self, worker: &Rc<Worker>, mut socket: Socket, mut peer: Peer) -> LocalTask {
         let proxy = peer.addr.ip().to_canonical();
         let (worker, inner, is_trusted) = (worker.clone(), self.inner.clone(), (self.proxies.0)(proxy));
+        if is_trusted {
+            // All of its clients come from one address: only theirs are counted, once they are known.
+            socket.count_for(&worker, None);
+        }
         Box::pin(async move {
             if !is_trusted {
                 tracing::debug!(%proxy, "not trusted to say who a client is");
@@ -118,6 +122,10 @@ impl<W: Welcome> Welcome for Announced<W> {
                 Ok(client) => {
                     if let Some((addr, local_addr)) = client {
                         (peer.addr, peer.local_addr) = (addr, local_addr);
+                        if !socket.count_for(&worker, Some(addr)) {
+                            tracing::debug!(client = %addr, "too many connections of one address");
+                            return;
+                        }
                     }
                     inner.welcome(&worker, socket, peer).await;
                 }

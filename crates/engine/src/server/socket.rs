@@ -1,12 +1,14 @@
 //! A socket while a task looks after it, an accepted one or one of ours to another server: what the reactor says about
 //! it, and the calls on it.
 
-use super::addresses::Counted;
+use super::addresses::{Counted, TooMany};
 use super::reactor::{HUNG_UP, Held, Idle, READ_CLOSED, READABLE, Readiness, WRITABLE};
 use super::sys::{self, More};
+use super::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use rustix::fd::OwnedFd;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -27,6 +29,18 @@ pub(crate) struct Socket {
 impl Socket {
     pub(super) fn new(fd: OwnedFd, held: Held, counted: Option<Box<Counted>>, site: u32) -> Self {
         Self { fd, held, counted, site }
+    }
+
+    /// Counts it for this client instead of for the address it came from, or for nobody. False where the client has as
+    /// many connections as an address may have: then it is to be closed.
+    pub(crate) fn count_for(&mut self, worker: &Worker, client: Option<SocketAddr>) -> bool {
+        self.counted = None;
+        let Some(client) = client else { return true };
+        match worker.addresses.count(client) {
+            Ok(counted) => self.counted = counted,
+            Err(TooMany) => return false,
+        }
+        true
     }
 
     /// Closes it so that the other side sees a failure instead of an end.
@@ -81,6 +95,21 @@ impl Socket {
             let received = sys::recv_vec(fd, &mut buffer);
             input.extend_from_slice(&buffer);
             received
+        })
+    }
+
+    /// Reads once behind what `input` holds, by way of `scratch` and as much as that holds; 0 is the end. Costs a copy
+    /// and no allocation: for what is short.
+    pub(crate) fn poll_recv_short(
+        &self,
+        cx: &mut Context<'_>,
+        input: &mut BytesMut,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, scratch.len(), |fd| {
+            let count = sys::recv(fd, scratch)?;
+            input.extend_from_slice(&scratch[..count]);
+            Ok(count)
         })
     }
 

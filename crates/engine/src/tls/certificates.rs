@@ -67,7 +67,7 @@ impl Certificate {
     }
 }
 
-fn read_pair(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+pub(super) fn read_pair(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let certificates: Vec<CertificateDer<'static>> = read_certificates(chain)?;
     let text = read(key)?;
     let private =

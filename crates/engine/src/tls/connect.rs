@@ -1,5 +1,6 @@
 //! TLS towards other servers: whose word counts, which name is insisted on, and in words why a handshake failed.
 
+use super::watch::Version;
 use super::{ALPN_H2, ALPN_HTTP1, TlsError, lock, read_certificates};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -50,10 +51,19 @@ pub struct ClientTls {
 }
 
 struct Shared {
-    config: Arc<ClientConfig>,
-    /// The same, which offers HTTP/2 as well.
-    config_http2: Arc<ClientConfig>,
+    trust: Trust,
+    configs: Mutex<Configs>,
+    /// The file with the authorities as it was just before it was last read.
+    seen: Mutex<Option<Version>>,
     names: Mutex<HashMap<ServerName<'static>, TlsId>>,
+}
+
+/// What one moment's file said.
+#[derive(Clone)]
+struct Configs {
+    http1: Arc<ClientConfig>,
+    /// The same, which offers HTTP/2 as well.
+    http2: Arc<ClientConfig>,
 }
 
 /// What connections are kept apart by: equal ones have the same settings and insist on the same name.
@@ -79,34 +89,26 @@ impl ClientTls {
     /// # Errors
     /// The file with the authorities cannot be used.
     pub fn new(trust: &Trust) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = match trust {
-            Trust::Anybody => Arc::new(Credulous(provider.clone())),
-            Trust::Public => verifier(public_roots(), &provider)
-                .map_err(|error| TlsError::content("the public authorities".as_ref(), error))?,
-            Trust::File(path) | Trust::PublicAnd(path) => {
-                let mut roots = match trust {
-                    Trust::PublicAnd(_) => public_roots(),
-                    _ => RootCertStore::empty(),
-                };
-                for certificate in read_certificates(path)? {
-                    roots.add(certificate).map_err(|error| TlsError::content(path, error))?;
-                }
-                verifier(roots, &provider).map_err(|error| TlsError::content(path, error))?
-            }
-        };
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .expect("the provider has suites for both versions")
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
-        let mut config_http2 = config.clone();
-        config_http2.alpn_protocols.insert(0, ALPN_H2.to_vec());
-        let (config, config_http2) = (Arc::new(config), Arc::new(config_http2));
-        let shared = Shared { config, config_http2, names: Mutex::default() };
+        let seen = Mutex::new(trust.version());
+        let configs = Mutex::new(Configs::load(trust)?);
+        let shared = Shared { trust: trust.clone(), configs, seen, names: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), name: None, id: TlsId::new(), offers_http2: false })
+    }
+
+    /// Reads the file with the authorities again if it has changed; whether it had. New connections follow it, of this
+    /// and of all clones; open ones and those kept for later go on as they are.
+    ///
+    /// # Errors
+    /// It cannot be used: nothing has changed, and it is not read again before it changes once more.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let now = self.shared.trust.version();
+        let before = std::mem::replace(&mut *lock(&self.shared.seen), now.clone());
+        if before == now {
+            return Ok(false);
+        }
+        let configs = Configs::load(&self.shared.trust)?;
+        *lock(&self.shared.configs) = configs;
+        Ok(true)
     }
 
     /// The same, insisting on a certificate for this name or address, which a server also learns (SNI) if it is a name.
@@ -149,7 +151,8 @@ impl ClientTls {
         addr: SocketAddr,
         socket: TcpStream,
     ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
-        self.shake(&self.shared.config, addr, socket).await
+        let config = lock(&self.shared.configs).http1.clone();
+        self.shake(config, addr, socket).await
     }
 
     /// Shakes hands on a fresh connection, for HTTP/2 if the server likes.
@@ -158,20 +161,62 @@ impl ClientTls {
         addr: SocketAddr,
         socket: TcpStream,
     ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
-        self.shake(&self.shared.config_http2, addr, socket).await
+        let config = lock(&self.shared.configs).http2.clone();
+        self.shake(config, addr, socket).await
     }
 
     async fn shake(
         &self,
-        config: &Arc<ClientConfig>,
+        config: Arc<ClientConfig>,
         addr: SocketAddr,
         socket: TcpStream,
     ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
         let name = self.name.clone().unwrap_or_else(|| addr.ip().into());
-        let connector = TlsConnector::from(config.clone());
+        let connector = TlsConnector::from(config);
         let limit = |connection: &mut rustls::ClientConnection| connection.set_buffer_limit(Some(BUFFER_BYTES_MAX));
         let connecting = connector.connect_with(name.clone(), socket, limit);
         connecting.await.map(Box::new).map_err(|error| HandshakeError::of(error, &name))
+    }
+}
+
+impl Trust {
+    /// The file with authorities as it is now, if there is one.
+    fn version(&self) -> Option<Version> {
+        match self {
+            Self::File(path) | Self::PublicAnd(path) => Some(Version::of(path)),
+            Self::Public | Self::Anybody => None,
+        }
+    }
+}
+
+impl Configs {
+    fn load(trust: &Trust) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Anybody => Arc::new(Credulous(provider.clone())),
+            Trust::Public => verifier(public_roots(), &provider)
+                .map_err(|error| TlsError::content("the public authorities".as_ref(), error))?,
+            Trust::File(path) | Trust::PublicAnd(path) => {
+                let mut roots = match trust {
+                    Trust::PublicAnd(_) => public_roots(),
+                    _ => RootCertStore::empty(),
+                };
+                for certificate in read_certificates(path)? {
+                    roots.add(certificate).map_err(|error| TlsError::content(path, error))?;
+                }
+                verifier(roots, &provider).map_err(|error| TlsError::content(path, error))?
+            }
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .expect("the provider has suites for both versions")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+        let mut http2 = config.clone();
+        http2.alpn_protocols.insert(0, ALPN_H2.to_vec());
+        Ok(Self { http1: Arc::new(config), http2: Arc::new(http2) })
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod certificates;
 mod connect;
+mod expiry;
 mod handshake;
 mod info;
 mod listen;

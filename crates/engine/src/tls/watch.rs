@@ -2,7 +2,8 @@
 
 use super::{Tls, TlsError, TlsSettings, lock};
 use std::fs::Metadata;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What tells one version of a file from another.
@@ -15,16 +16,20 @@ pub(super) struct Version {
 }
 
 impl Tls {
-    /// Reloads whenever a file has changed or SIGHUP comes, for as long as it is polled. A server that listens with this
-    /// `Tls` does it by itself; from then on SIGHUP does not end the process any more.
+    /// Reloads whenever a file has changed or SIGHUP comes, for as long as it is polled and somebody else has this `Tls`
+    /// or a clone. A server that listens with it does it by itself; from then on SIGHUP does not end the process any
+    /// more.
     pub async fn watch(self) {
         let mut hangup = Hangup::new();
+        let (period, shared) = (self.shared.settings.reload_period, Arc::downgrade(&self.shared));
+        drop(self);
         loop {
             let is_asked = tokio::select! {
                 () = hangup.recv() => true,
-                () = tokio::time::sleep(self.shared.settings.reload_period) => false,
+                () = tokio::time::sleep(period) => false,
             };
-            let tls = self.clone();
+            let Some(shared) = shared.upgrade() else { return };
+            let tls = Self { shared };
             // A worker that ends takes its blocking work with it: then nobody waits for the answer.
             let _ = tokio::task::spawn_blocking(move || tls.reload_if(is_asked)).await;
         }
@@ -48,16 +53,17 @@ fn say(error: &TlsError) {
 impl Version {
     /// The versions of all files. Taken before they are read, so that a change in between is seen the next time.
     pub(super) fn of_all(settings: &TlsSettings) -> Vec<Self> {
-        settings.files().map(|path| Self::of(path.to_owned())).collect()
+        settings.files().map(Self::of).collect()
     }
 
-    fn of(path: PathBuf) -> Self {
-        let metadata = std::fs::metadata(&path).ok();
+    /// That of one file.
+    pub(super) fn of(path: &Path) -> Self {
+        let metadata = std::fs::metadata(path).ok();
         Self {
             modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
             bytes: metadata.as_ref().map(Metadata::len),
             inode: metadata.as_ref().map(inode),
-            path,
+            path: path.to_owned(),
         }
     }
 }

@@ -126,6 +126,19 @@ fn changed_files_are_loaded_and_open_connections_go_on() {
     assert_eq!(before.get("localhost", "/").status, 200);
 }
 
+#[tokio::test]
+async fn whoever_watches_files_for_nobody_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Authority::new().write(folder.path(), "server", &["localhost"]);
+    let settings = TlsSettings { reload_period: Duration::from_millis(5), ..TlsSettings::many(vec![files]) };
+    let tls = Tls::new(settings).unwrap();
+    let mut watching = Box::pin(tls.clone().watch());
+    let some_periods = Duration::from_millis(50);
+    assert!(tokio::time::timeout(some_periods, &mut watching).await.is_err(), "it goes on while somebody has them");
+    drop(tls);
+    tokio::time::timeout(Duration::from_secs(10), watching).await.expect("it ends");
+}
+
 #[test]
 fn sighup_loads_the_files_again() {
     let folder = tempfile::tempdir().unwrap();
