@@ -400,6 +400,14 @@ impl Conn {
         }
     }
 
+    /// Whether the client has sent something that nobody has read, as far as is known without asking. Closing answers
+    /// that with a reset, and a reset may reach the client before it has read the answer (RFC 9112 §9.6).
+    pub(super) fn may_be_sent_more(&self) -> bool {
+        let wire = self.wire.borrow();
+        let is_readable = || self.readiness.as_ref().is_some_and(|readiness| readiness.is(READABLE));
+        !wire.is_eof && (!wire.input.is_empty() || is_readable())
+    }
+
     /// Ends the connection so that the client can read the last answer: closes the sending side,
     /// then reads and forgets until the client has closed too (RFC 9112 §9.6).
     pub(super) async fn linger(&self) {

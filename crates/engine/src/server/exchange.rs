@@ -53,7 +53,7 @@ pub(super) enum Outcome {
     KeepAlive,
     /// The answer was the last one, and the client may be sending: it is to be able to read it.
     Close,
-    /// The answer was the last one, and the client knew that.
+    /// The answer was the last one, and the client knew that: it sends nothing more, or should not.
     Done,
     /// The client is gone, or must see that the answer is not complete.
     Abort,
@@ -143,11 +143,11 @@ async fn go_on<S: Service>(conn: &Rc<Conn>, service: &S, mut outcome: Outcome, m
     match outcome {
         Outcome::KeepAlive | Outcome::Abort => {}
         // Who is there to tell that the answer did not arrive?
-        Outcome::Done => {
-            if conn.flush().await.is_ok() {
-                conn.wire.borrow_mut().say_goodbye();
-            }
-        }
+        Outcome::Done => match conn.flush().await {
+            Ok(()) if conn.may_be_sent_more() => conn.linger().await,
+            Ok(()) => conn.wire.borrow_mut().say_goodbye(),
+            Err(_) => {}
+        },
         Outcome::Close => conn.linger().await,
         Outcome::Upgrade(on_upgrade) => talk(conn, on_upgrade).await,
         Outcome::Rest(deadline) => conn.rest(deadline),

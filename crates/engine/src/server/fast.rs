@@ -49,6 +49,8 @@ pub(super) struct Desk {
     large: Bytes,
     decoder: RequestDecoder,
     head: Option<RequestHead>,
+    /// Whether the request that was answered last had content.
+    had_content: bool,
     peer: Rc<Peer>,
 }
 
@@ -129,6 +131,7 @@ impl Desk {
             large: Bytes::new(),
             decoder: RequestDecoder::new(worker.settings.limits.clone()),
             head: None,
+            had_content: false,
             peer: Rc::new(Peer::new(NOBODY, NOBODY, worker.stop.clone())),
         }
     }
@@ -183,6 +186,13 @@ impl Desk {
         }
     }
 
+    /// How the last answer is sent before the socket is closed: so that its last bytes and the end leave in one packet.
+    /// Not behind content, after which old clients send a line end that nobody asked for: closing then drops what is
+    /// not sent yet.
+    fn with_the_end(&self) -> More {
+        if self.had_content { More::No } else { More::Yes }
+    }
+
     /// Clears the desk for the next connection, whatever state this one left it in.
     fn clear(&mut self, worker: &Worker) {
         self.input.clear();
@@ -217,7 +227,11 @@ where
                     Ok(false) => Flow::escalate(Start::Go(Outcome::KeepAlive)),
                     Err(_) => Flow::Broken,
                 },
-                Flow::Done => match desk.flush(&idle, More::No) {
+                // Closing would answer what is still on its way with a reset, and that may reach the client first.
+                Flow::Done if count == RECEIVE_BYTES || !desk.input.is_empty() => {
+                    Flow::escalate(Start::Go(Outcome::Close))
+                }
+                Flow::Done => match desk.flush(&idle, desk.with_the_end()) {
                     Ok(false) => Flow::escalate(Start::Go(Outcome::Done)),
                     _ => Flow::Broken,
                 },
@@ -286,6 +300,7 @@ where
         let Some(head) = &desk.head else { return Flow::Broken };
         let asked = Asked::of(head);
         let framing = head.framing();
+        desk.had_content = !matches!(framing, Framing::None);
         let is_here = match framing {
             Framing::None => true,
             Framing::Length(length) => {

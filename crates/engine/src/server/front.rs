@@ -175,6 +175,7 @@ impl Front {
     /// Takes what is queued at a door that is about to close.
     fn accept_last(&mut self, number: usize) {
         self.doors[number].is_ready = true;
+        self.wake_clock();
         for _ in 0..LAST_ONES_MAX {
             if !self.doors[number].is_ready || self.pause.is_some() {
                 break;
@@ -243,9 +244,19 @@ impl Front {
         false
     }
 
+    /// Nobody advances the clock while there is no connection.
+    fn wake_clock(&self) {
+        if self.worker.open() == 0 {
+            self.worker.clock.refresh();
+        }
+    }
+
     /// Accepts what is queued; whether there may be more.
     fn accept_all(&mut self) -> bool {
         let mut has_more = false;
+        if self.doors.iter().any(|door| door.is_ready) {
+            self.wake_clock();
+        }
         for number in 0..self.doors.len() {
             for _ in 0..ACCEPTS_MAX {
                 if !self.doors[number].is_ready || self.pause.is_some() {
@@ -281,9 +292,6 @@ impl Front {
         let open = worker.open();
         if open >= settings.connections_per_worker_max.saturating_add(TURNED_AWAY_MAX) {
             return;
-        }
-        if open == 0 {
-            worker.clock.refresh(); // nobody has advanced it while there was no connection
         }
         let door = &self.doors[number];
         let mut local_addr = door.addr;

@@ -5,7 +5,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 
-/// Whether more is to follow at once, so that the system may wait for it before it fills a packet.
+/// Whether more is to follow at once, the end included, so that the system may wait for it before it fills a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum More {
     Yes,

@@ -3,7 +3,7 @@
 use crate::support::{block_on, connect, get, serve, serve_lengths, serve_targets, settings, target_of};
 use engine::{Body, Request, Response, Running, Server, Settings, StatusCode, Stop};
 use std::future::poll_fn;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -53,6 +53,53 @@ fn a_request_and_the_end_may_come_together() {
         assert_eq!(client.read_response().text(), "GET /now/last");
         client.expect_close();
     }
+}
+
+/// More than is received at a time, and more than a socket holds.
+const MUCH: usize = 8 * 1024 * 1024;
+
+/// Sends a last request and more behind it than belongs there; the answer, and how the connection ended.
+fn ask_and_go_on_sending(server: &Running, request: &str, more: &[u8]) -> (String, std::io::Result<()>) {
+    let mut stream = TcpStream::connect(server.local_addrs()[0]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(&[request.as_bytes(), more].concat()).unwrap();
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\nGET /now") && !answer.ends_with(b"\r\n\r\nGET /later") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", answer.escape_ascii());
+        answer.push(byte[0]);
+    }
+    // It still sends, as it does not know better yet.
+    let sent = stream.write_all(b"and more").and_then(|()| stream.read_to_end(&mut answer).map(|_| ()));
+    (String::from_utf8(answer).unwrap(), sent)
+}
+
+#[test]
+fn a_client_that_sends_more_than_was_asked_for_reads_the_answer_and_a_proper_end() {
+    let server = serve_both(settings());
+    for path in ["/now", "/later"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        for more in [&b"\r\n"[..], b"GET / HTTP/1.1\r\n", &vec![b'x'; MUCH]] {
+            let (answer, end) = ask_and_go_on_sending(&server, &request, more);
+            assert!(answer.contains("Connection: close\r\n"), "{answer}");
+            assert!(answer.ends_with(&format!("\r\n\r\nGET {path}")), "one answer and nothing behind it: {answer}");
+            end.unwrap_or_else(|error| panic!("{path} with {} bytes more: {error}", more.len()));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_goes_on_sending_for_ever_is_cut_off() {
+    let server = serve_both(Settings { linger_timeout: SHORT, ..settings() });
+    let mut client = connect(&server);
+    client.send("GET /now HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\nxx");
+    assert_eq!(client.read_response().text(), "GET /now");
+    let begun = Instant::now();
+    while client.try_send("x").is_ok() && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10)); // the client's pace, not a wait for the server
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "it is listened to without end");
 }
 
 #[test]
