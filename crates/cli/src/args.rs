@@ -168,6 +168,9 @@ pub(crate) struct Check {
     /// Prints one JSON object, for editors
     #[arg(long)]
     pub(crate) json: bool,
+    /// Does not look at the files that it names, such as certificates: for a configuration of another machine
+    #[arg(long)]
+    pub(crate) no_files: bool,
 }
 
 /// Arguments of `weaprous tracker`.

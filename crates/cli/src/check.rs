@@ -1,31 +1,32 @@
-//! `weaprous check`: what is wrong with a proxy configuration, what is odd about it, and what it would serve. Opens no
-//! socket and looks up no name.
+//! `weaprous check`: what is wrong with a proxy configuration and the files that it names, what is odd about it, and what
+//! it would serve. Opens no socket and looks up no name.
 
 use crate::args::Check;
 use crate::exit::Failure;
-use proxy::conf::{Action, Checked, Host, Pass, Policy, Rules, Upstream};
+use proxy::conf::{Action, Checked, Pass, Policy, Rules, Upstream};
 use proxy::{Config, ConfigError, ConfigWarning, LoadError};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::time::SystemTime;
 
 /// Looks at a file. Mistakes are the failure, with exit code 2; warnings are not.
 pub(crate) fn run(args: &Check) -> Result<(), Failure> {
     let file = args.file.display().to_string();
-    let (checked, warnings) = match Config::check_file(&args.file) {
+    let looked = if args.no_files {
+        Config::check_file(&args.file)
+    } else {
+        Config::check_file_and_others(&args.file, SystemTime::now())
+    };
+    let (checked, warnings) = match looked {
         Ok(Checked { outcome, warnings }) => (outcome, warnings),
         Err(LoadError::Invalid(errors)) => (Err(errors), Vec::new()),
         Err(error @ LoadError::Unreadable { .. }) => return Err(Failure::Usage(error.to_string())),
     };
-    let missing = checked.as_ref().map(missing_files).unwrap_or_default();
     if args.json {
         let errors = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
-        println!("{}", json(&file, errors, &warnings, &missing));
+        println!("{}", json(&file, errors, &warnings));
     } else {
         for warning in &warnings {
             eprintln!("{warning}\n");
-        }
-        for sentence in &missing {
-            eprintln!("{file}: warning: {sentence}\n");
         }
         match &checked {
             Ok(config) => print!("{}", summary(&file, config)),
@@ -37,35 +38,6 @@ pub(crate) fn run(args: &Check) -> Result<(), Failure> {
         Err(errors) if errors.len() == 1 => Err(Failure::Usage(format!("{file} has a mistake"))),
         Err(errors) => Err(Failure::Usage(format!("{file} has {} mistakes", errors.len()))),
     }
-}
-
-/// Sentences about files that the configuration names and that cannot be opened now.
-fn missing_files(config: &Config) -> Vec<String> {
-    let mut sentences = Vec::new();
-    for rules in config.hosts.iter().flat_map(rules) {
-        let mut look = |what: &str, path: &Path| {
-            if let Err(error) = std::fs::File::open(path) {
-                let sentence = format!("{what} {} cannot be opened: {error}", path.display());
-                if !sentences.contains(&sentence) {
-                    sentences.push(sentence);
-                }
-            }
-        };
-        if let Action::Files(files) = &rules.action {
-            look("the folder", &files.folder);
-        }
-        if let Some(auth) = &rules.basic_auth {
-            look("the password file", &auth.file);
-        }
-        for page in &rules.error_pages {
-            look("the error page", &page.file);
-        }
-    }
-    sentences
-}
-
-fn rules(host: &Host) -> impl Iterator<Item = &Rules> {
-    host.root.iter().chain(host.locations.iter().map(|location| &location.rules))
 }
 
 /// What the configuration would serve, for people.
@@ -138,7 +110,7 @@ fn policy(upstream: &Upstream) -> String {
 }
 
 /// The same for editors: one object.
-fn json(file: &str, errors: &[ConfigError], warnings: &[ConfigWarning], missing: &[String]) -> String {
+fn json(file: &str, errors: &[ConfigError], warnings: &[ConfigWarning]) -> String {
     let errors: Vec<_> = errors
         .iter()
         .map(|error| {
@@ -155,7 +127,6 @@ fn json(file: &str, errors: &[ConfigError], warnings: &[ConfigWarning], missing:
                 "line": warning.line, "column": warning.column, "hint": warning.hint, "message": warning.sentence,
             })
         })
-        .chain(missing.iter().map(|sentence| serde_json::json!({ "line": 1, "column": 1, "message": sentence })))
         .collect();
     serde_json::json!({ "file": file, "errors": errors, "warnings": warnings }).to_string()
 }

@@ -18,6 +18,9 @@ use crate::upstream::Upstream;
 /// How long one look-up may take; the system's resolver gives up after some seconds itself.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a file with authorities is looked at, as those with certificates are.
+const REREAD_PERIOD: Duration = Duration::from_secs(2);
+
 /// How soon a name that was not found at the start is looked up again.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,9 @@ fn tend(base: &Arc<Base>, group: &Arc<Group>) -> JoinSet<()> {
     if group.names().next().is_some() {
         tasks.spawn_local(look_up(Arc::clone(base), Arc::clone(group)));
     }
+    if group.has_authorities() {
+        tasks.spawn_local(reread(Arc::clone(group)));
+    }
     if let Some(check) = &group.conf.health_check {
         tasks.spawn_local(watch(Arc::clone(base), Arc::clone(group), check.clone()));
     }
@@ -72,6 +78,16 @@ async fn look_up(base: Arc<Base>, group: Arc<Group>) {
         let is_empty = group.members().is_empty();
         let pause = if is_empty { LOOKUP_AGAIN.min(group.conf.resolve_interval) } else { group.conf.resolve_interval };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Reads the authorities of a group again whenever their file has changed.
+async fn reread(group: Arc<Group>) {
+    loop {
+        tokio::time::sleep(REREAD_PERIOD).await;
+        let group = Arc::clone(&group);
+        // A worker that ends takes its blocking work with it: then nobody waits for the answer.
+        let _ = tokio::task::spawn_blocking(move || group.reload_authorities()).await;
     }
 }
 

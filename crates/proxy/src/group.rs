@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use engine::ClientTls;
+use engine::{ClientTls, Trust};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -85,6 +85,18 @@ impl Security {
                 tracing::error!(upstream = conf.name, %error, "the upstream cannot be used");
                 Self::Broken
             }
+        }
+    }
+
+    /// Reads the authorities again if their file has changed.
+    fn reload(&self, conf: &conf::Upstream) {
+        let Self::Tls(tls) = self else { return };
+        match tls.reload() {
+            Ok(true) => tracing::info!(upstream = conf.name, "authorities loaded again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(
+                upstream = conf.name, %error, "the new authorities cannot be used; those loaded before stay in use"
+            ),
         }
     }
 
@@ -208,6 +220,17 @@ enum Pick {
 type Candidates = SmallVec<[Candidate; 8]>;
 
 impl Group {
+    /// Whether its backends are believed for what a file says.
+    pub(crate) fn has_authorities(&self) -> bool {
+        let trust = self.conf.tls.as_ref().map(|tls| &tls.trust);
+        matches!(self.security, Security::Tls(_)) && matches!(trust, Some(Trust::File(_) | Trust::PublicAnd(_)))
+    }
+
+    /// Reads the file with the authorities again if it has changed. Blocks.
+    pub(crate) fn reload_authorities(&self) {
+        self.security.reload(&self.conf);
+    }
+
     pub(crate) fn new(conf: Arc<conf::Upstream>, registry: &Registry) -> Arc<Self> {
         let has_names = conf.servers.iter().any(|server| matches!(server.address, ServerAddress::Name { .. }));
         let security = Security::of(&conf);

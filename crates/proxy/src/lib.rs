@@ -5,7 +5,7 @@
 //! streams both bodies, and `retry` decides what may be sent again when an upstream fails. `background` looks up
 //! names and checks on upstreams meanwhile.
 //!
-//! It never buffers a long body or an event stream, never copies framing from one connection to the
+//! It buffers no long body unless it is told to, and never an event stream, never copies framing from one connection to the
 //! other (both sides are serialised anew by the engine), and never shows a client more of an upstream
 //! than its `ip:port`.
 //!
@@ -26,6 +26,7 @@ mod admin;
 mod affinity;
 mod background;
 mod balance;
+mod buffering;
 pub mod conf;
 mod control;
 mod counters;
@@ -34,6 +35,8 @@ mod gate;
 mod group;
 mod headers;
 mod health;
+mod hints;
+mod legacy;
 mod metrics;
 mod observe;
 mod pages;

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, ClientError, ClientErrorKind, Fields, Request, RequestHead, Response, Source, Version,
+    Answer, Body, BodyError, ClientError, ClientErrorKind, EarlyHints, Fields, Request, RequestHead, Response, Source, Version,
 };
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::access_log::{Entry, WorkerLog};
@@ -38,8 +39,11 @@ pub(crate) struct Watch {
     is_tunnel: Cell<bool>,
     /// Connections opened for it.
     pub(crate) opened: Rc<Cell<u32>>,
-    id: RefCell<Option<String>>,
-    log: Option<Logged>,
+    id: OnceCell<Id>,
+    /// Where an upstream's hints go, if they go anywhere.
+    pub(crate) hints: OnceCell<EarlyHints>,
+    /// Boxed, because most requests are not logged, or not so that a moment counts.
+    log: Option<Box<Logged>>,
 }
 
 /// What only the log wants to know.
@@ -69,9 +73,17 @@ impl Watch {
             is_endless: Cell::new(false),
             is_tunnel: Cell::new(false),
             opened: Rc::default(),
-            id: RefCell::default(),
-            log: log.map(|log| Logged::new(request, log.clone())),
+            id: OnceCell::new(),
+            hints: OnceCell::new(),
+            log: log.map(|log| Box::new(Logged::new(request, log.clone()))),
         })
+    }
+
+    /// Hints of upstreams go this way, if there is one.
+    pub(crate) fn hint_by(&self, hints: Option<EarlyHints>) {
+        if let Some(hints) = hints {
+            let _ = self.hints.set(hints); // said once for each request
+        }
     }
 
     /// It belongs to a route.

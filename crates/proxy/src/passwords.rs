@@ -6,7 +6,7 @@
 //! hash takes tens of milliseconds on purpose. Nothing here is ever logged.
 
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,15 +117,38 @@ fn pair(authorization: &str) -> Option<(String, String)> {
     (text.len() <= PAIR_BYTES_MAX).then(|| (user.to_owned(), password.to_owned()))
 }
 
-fn look_up(file: &Path, user: &str, password: &str) -> Verdict {
+fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let read = std::fs::File::open(file).and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_string(&mut text));
-    if let Err(error) = read {
-        tracing::error!(file = %file.display(), %error, "the password file cannot be read: everybody is refused");
-        return Verdict::Broken;
-    }
-    let lines = || text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let hashes = || lines().filter_map(|line| line.split_once(':'));
+    std::fs::File::open(file)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The lines that say something, with their numbers from 1.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    numbered.filter(|(_, line)| !line.starts_with('#'))
+}
+
+/// The numbers of the lines of a password file that let nobody in, although they say something.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn unusable_lines(file: &Path) -> io::Result<Vec<usize>> {
+    let is_usable = |line: &str| line.split_once(':').is_some_and(|(_, hash)| PasswordHash::new(hash).is_ok());
+    let text = read(file)?;
+    let unusable = lines(&text).filter(|(_, line)| !line.is_empty() && !is_usable(line));
+    Ok(unusable.map(|(number, _)| number).collect())
+}
+
+fn look_up(file: &Path, user: &str, password: &str) -> Verdict {
+    let text = match read(file) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::error!(file = %file.display(), %error, "the password file cannot be read: everybody is refused");
+            return Verdict::Broken;
+        }
+    };
+    let hashes = || lines(&text).filter_map(|(_, line)| line.split_once(':'));
     let own = hashes().find(|(name, _)| *name == user).map(|(_, hash)| hash);
     // Without a hash of their own somebody else's is compared, so that an unknown name takes as long.
     let Some(hash) = own.or_else(|| hashes().next().map(|(_, hash)| hash)) else { return Verdict::Wrong };

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::{BindError, ClientTls, Server, Stop, TlsError};
 use tokio::sync::Notify;
+use weaprous::compress::Compress;
 
 use crate::access_log::{AccessLog, LogError};
 use crate::background;
@@ -322,6 +323,8 @@ pub(crate) struct Place {
     pub(crate) passwords: Option<Passwords>,
     /// Who is asked first.
     pub(crate) asked: Option<Arc<Group>>,
+    /// Makes answers smaller.
+    pub(crate) compress: Option<Compress>,
     /// The folder, if files are the answer and it can be opened.
     pub(crate) files: Option<Folder>,
     /// What it has done.
@@ -341,6 +344,10 @@ impl Place {
             limiter: rules.rate_limit.as_ref().map(Limiter::new),
             passwords: rules.basic_auth.as_ref().map(|auth| Passwords::new(&auth.file)),
             asked: rules.forward_auth.as_ref().and_then(|auth| group(&auth.upstream)),
+            compress: rules.compression.map(|compression| match compression.trusts_backends {
+                true => Compress::new().trust_routes(),
+                false => Compress::new(),
+            }),
             files: match &rules.action {
                 Action::Files(files) => Folder::open(files),
                 _ => None,

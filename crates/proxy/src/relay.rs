@@ -28,7 +28,7 @@ use crate::proxy::{Live, Place, Shared};
 use crate::retry::{self, Content};
 use crate::route::NoRoute;
 use crate::upstream::Upstream;
-use crate::{affinity, rewrite, tunnel};
+use crate::{affinity, buffering, hints, rewrite, tunnel};
 
 /// The proxy on one worker: what all workers share, and this worker's connections to upstreams.
 #[derive(Clone)]
@@ -120,8 +120,7 @@ impl Worker {
 
     async fn answer(&self, request: Request, watch: &Rc<Watch>) -> Response {
         self.shared.counters.requests.up();
-        let peer = Rc::clone(request.peer());
-        let Request { head, body, .. } = request;
+        let (head, body, peer, hinting) = request.into_parts();
         match self.answer_here(&head) {
             Ok(Some(response)) => return response,
             Ok(None) => {}
@@ -132,6 +131,9 @@ impl Worker {
             Err(page) => return page.respond(&head),
         };
         watch.routed(&place.label, &place.metrics);
+        if place.rules.early_hints != EarlyHints::Off {
+            watch.hint_by(hints::allowed(hinting.open(&head, &peer), place.rules.early_hints));
+        }
         let onward = self.onward(&head, &peer);
         let mut response = match self.admit(&onward, place, body, &peer, watch).await {
             Ok(response) | Err(Refused::Answer(response)) => response,
@@ -150,6 +152,9 @@ impl Worker {
             if let Err(error) = edited {
                 tracing::warn!(place = place.label, %error, "a field could not be set on a response");
             }
+        }
+        if let Some(compress) = &place.compress {
+            compress.compress(&head, &mut response);
         }
         response
     }
@@ -199,9 +204,26 @@ impl Worker {
         if let Some(max) = place.rules.body_bytes_max {
             body.set_limit(max);
         }
-        let content = Content::take(watch.count_content(body), || onward.decided_names()).await;
-        let content = content.map_err(|error| body_failed(&error))?;
-        let errand = Errand { onward, place, pass, group, peer, content, watch };
+        // As long as nobody has waited for anything, it is still when the request came.
+        let begun = (body.is_empty() && !place.has_gate() && !group.is_limited()).then_some(watch.started);
+        let content = match body {
+            Body::Empty => Content::Whole(Bytes::new()),
+            body => {
+                let body = watch.count_content(body);
+                let taken = async {
+                    let body = match pass.request_buffer {
+                        Some(size) => buffering::taken(body, size).await?,
+                        None => body,
+                    };
+                    match body {
+                        Body::Full(bytes) => Ok(Content::Whole(bytes)), // so it can be sent again
+                        body => Content::take(body, || onward.decided_names()).await,
+                    }
+                };
+                Box::pin(taken).await.map_err(|error| body_failed(&error))?
+            }
+        };
+        let errand = Errand { onward, place, pass, group, peer, content, watch, begun: Cell::new(begun) };
         let Answered { lease, answer } = self.ask(&errand).await?;
         let cookie = affinity::cookie(&self.shared, group, &lease, &errand.onward, peer.is_secure());
         let mut response = match answer {
@@ -337,6 +359,9 @@ impl Worker {
         } else if lease.http2 {
             client = client.over_http2();
         }
+        if let Some(hints) = errand.watch.hints.get() {
+            client = hints::handing_on(&client, hints);
+        }
         let attempt = Attempt::begin(errand.watch, upstream, begun);
         let outcome = if onward.upgrade.is_some() {
             Box::pin(client.upgrade(upstream.address, request)).await
@@ -405,7 +430,12 @@ impl Worker {
             if endless {
                 errand.watch.is_endless();
             }
-            Body::from_source(Returning::new(body, end, Arc::clone(&self.shared), lease, Rc::clone(errand.watch)))
+            let watch = Rc::clone(errand.watch);
+            let body = Body::from_source(Returning::new(body, end, Arc::clone(&self.shared), lease, watch));
+            match errand.pass.response_buffer {
+                Some(size) if !endless => buffering::ahead(body, size, Rc::clone(errand.watch)),
+                _ => body,
+            }
         };
         Ok(response)
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -134,7 +135,7 @@ host a:81 {
 }
 host b {
     respond 200; connect_timeout 1s;
-    location /api { strip_prefix /apo; proxy_pass http://127.0.0.1:3; error_page 503 no/such.html; }
+    location /api { strip_prefix /apo; proxy_pass http://127.0.0.1:3; }
     location /../x { respond 404; }
 }
 ";
@@ -166,15 +167,13 @@ p.conf:8:18: warning: `connect_timeout` has no effect here: nothing is passed on
    |                  ^
 
 p.conf:9:21: warning: no path of this location begins with `/apo`, so nothing is rewritten
- 9 |     location /api { strip_prefix /apo; proxy_pass http://127.0.0.1:3; error_page 503 no/such.html; }
+ 9 |     location /api { strip_prefix /apo; proxy_pass http://127.0.0.1:3; }
    |                     ^
 
 p.conf:10:14: warning: hardly any request has such a path, so this location is never reached
  10 |     location /../x { respond 404; }
     |              ^
     = browsers resolve `.` and `..` before they ask
-
-p.conf: warning: the error page no/such.html cannot be opened: No such file or directory (os error 2)
 
 ";
     let (code, stdout, stderr) = check(text, &[]);
@@ -202,10 +201,99 @@ fn editors_get_json() {
     assert_eq!((code, stderr.as_str()), (Some(2), "weaprous: p.conf has 2 mistakes\n"));
 }
 
+/// A folder with certificates of all kinds, a password file, and no more.
+fn folder_with_files() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let days = |count: u64| Duration::from_hours(24 * count);
+    for (name, made_at) in [("good", now), ("ending", now - days(53)), ("ended", now - days(100))] {
+        let names = vec!["localhost".parse().unwrap()];
+        let made = certs::lan_certificate(&folder.path().join(name), names, made_at).unwrap();
+        std::fs::copy(made.chain, folder.path().join(format!("{name}.crt"))).unwrap();
+        std::fs::copy(made.key, folder.path().join(format!("{name}.key"))).unwrap();
+    }
+    std::fs::write(
+        folder.path().join("people"),
+        "# us\n\nalice:$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g\nbob:bob\n",
+    )
+    .unwrap();
+    folder
+}
+
+#[test]
+fn files_that_are_named_are_looked_at() {
+    let folder = folder_with_files();
+    let text = "\
+listen 443 tls {
+    certificate good.crt key good.key;
+    certificate none.crt key good.key;
+    certificate good.crt key none.key;
+    certificate good.crt key ended.key;
+    certificate people key good.key;
+    client_ca people;
+}
+host a {
+    basic_auth \"members\" nobody;
+    error_page 503 no/such.html;
+    location /x { files nowhere; }
+    proxy_pass https://10.0.0.1;
+    upstream_tls_ca none.crt;
+}
+";
+    std::fs::write(folder.path().join("p.conf"), text).unwrap();
+    let output = check_in(folder.path(), &["p.conf"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let mistakes: Vec<&str> = stderr.lines().filter(|line| line.starts_with("p.conf:")).collect();
+    let missing = "No such file or directory (os error 2)";
+    let expect = [
+        format!("3:17: expected a file with a certificate and its chain (PEM), found none.crt: {missing}"),
+        format!("4:30: expected the private key of this certificate (PEM), found none.key: {missing}"),
+        "5:30: expected the private key of this certificate (PEM), found ended.key: is not the key of the certificate in \
+         good.crt"
+            .to_owned(),
+        "6:17: expected a file with a certificate and its chain (PEM), found people: holds no certificate in PEM form"
+            .to_owned(),
+        "7:15: expected a file with authorities (PEM), found people: holds no certificate in PEM form".to_owned(),
+        format!("10:26: expected a file with lines of `name:hash`, found nobody: {missing}"),
+        format!("11:20: expected an error page, found no/such.html: {missing}"),
+        format!("12:25: expected a folder, found nowhere: {missing}"),
+        format!("14:21: expected a file with authorities (PEM), found none.crt: {missing}"),
+    ];
+    assert_eq!(mistakes, expect.map(|line| format!("p.conf:{line}")));
+    assert!(stderr.contains("\n   |                              ^\n"), "a caret stands under the key: {stderr}");
+    assert_eq!(output.status.code(), Some(2));
+    let elsewhere = check_in(folder.path(), &["p.conf", "--no-files"]);
+    assert_eq!(elsewhere.status.code(), Some(0), "they may lie on another machine: {elsewhere:?}");
+}
+
+#[test]
+fn certificates_that_end_and_passwords_that_open_nothing_are_warned_of() {
+    let folder = folder_with_files();
+    let text = "\
+listen 443 tls {
+    certificate good.crt key good.key;
+    certificate ending.crt key ending.key;
+    certificate ended.crt key ended.key;
+}
+host a { basic_auth \"members\" people; respond 200; }
+";
+    std::fs::write(folder.path().join("p.conf"), text).unwrap();
+    let output = check_in(folder.path(), &["p.conf"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let warnings: Vec<&str> = stderr.lines().filter(|line| line.starts_with("p.conf:")).collect();
+    let expect = [
+        "p.conf:3:17: warning: this certificate expires in 6 days",
+        "p.conf:4:17: warning: this certificate has expired 40 days ago",
+        "p.conf:6:31: warning: line 4 of people lets nobody in",
+    ];
+    assert_eq!(warnings, expect);
+    assert_eq!(output.status.code(), Some(0));
+}
+
 #[test]
 fn the_files_that_come_with_the_project_are_fine() {
     for file in ["config/proxy.conf", "config/proxy.reference.conf"] {
-        let output = check_in(&root(), &[file]);
+        let output = check_in(&root(), &[file, "--no-files"]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(String::from_utf8(output.stdout).unwrap().starts_with(&format!("{file} is fine.\n")));
     }

@@ -17,11 +17,13 @@
 //!                                               └── warn: what is allowed and hardly meant
 //! ```
 //!
-//! This module reads text and nothing else, except [`Config::load`], which reads one file.
+//! This module reads text and nothing else, except [`Config::load`], which reads one file, and
+//! [`Config::check_file_and_others`], which looks at those that it names.
 
 mod build;
 mod delivery;
 mod error;
+mod files;
 mod lexer;
 mod model;
 mod network;
@@ -37,6 +39,7 @@ mod warn;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::access_log::LogSettings;
 
@@ -112,11 +115,27 @@ impl Config {
     /// # Errors
     /// [`LoadError::Unreadable`] when the file cannot be read, [`LoadError::Invalid`] when it is no text.
     pub fn check_file(path: &Path) -> Result<Checked, LoadError> {
-        let file = path.display().to_string();
-        let bytes = error::read_limited(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
-        let text =
-            String::from_utf8(bytes).map_err(|error| LoadError::Invalid(vec![error::not_utf8(&file, &error)]))?;
+        let (file, text) = read(path)?;
         Ok(Self::check(&file, &text))
+    }
+
+    /// As [`Config::check_file`], and reads the files that the configuration names: certificates and their keys,
+    /// authorities, passwords, error pages, folders. Certificates that have ended at `now`, or soon will, are warned of.
+    ///
+    /// # Errors
+    /// As [`Config::check_file`].
+    pub fn check_file_and_others(path: &Path, now: SystemTime) -> Result<Checked, LoadError> {
+        let (file, text) = read(path)?;
+        let Checked { outcome, mut warnings } = Self::check(&file, &text);
+        if outcome.is_err() {
+            return Ok(Checked { outcome, warnings });
+        }
+        let looked = files::look(&text, now);
+        let errors: Vec<ConfigError> =
+            looked.flaws.into_iter().take(ERRORS_MAX).map(|flaw| flaw.locate(&file, &text)).collect();
+        warnings.extend(looked.warnings.into_iter().map(|flaw| flaw.warning(&file, &text)));
+        warnings.sort_by_key(|warning| (warning.line, warning.column));
+        Ok(Checked { outcome: if errors.is_empty() { outcome } else { Err(errors) }, warnings })
     }
 
     /// All backend addresses that need no look-up, each once, in the order of [`Config::upstreams`].
@@ -131,6 +150,14 @@ impl Config {
         }
         all
     }
+}
+
+/// A file's name as it was given, and its text.
+fn read(path: &Path) -> Result<(String, String), LoadError> {
+    let file = path.display().to_string();
+    let bytes = error::read_limited(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
+    let text = String::from_utf8(bytes).map_err(|error| LoadError::Invalid(vec![error::not_utf8(&file, &error)]))?;
+    Ok((file, text))
 }
 
 /// Every directive and option that the parser understands, as `(directive, option)`; the option is empty for the directive itself.

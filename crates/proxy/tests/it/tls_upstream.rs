@@ -48,6 +48,25 @@ fn a_backend_with_a_good_certificate_answers_and_its_connection_is_kept() {
 }
 
 #[test]
+fn authorities_that_have_changed_count_without_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backend, right) = secure(folder.path(), &["127.0.0.1"]);
+    let (_stranger, wrong) = secure(folder.path(), &["127.0.0.1", "other.example"]);
+    let ca = folder.path().join("ca.crt");
+    std::fs::copy(wrong, &ca).unwrap();
+    let front = front_to(address(&backend), &format!("upstream_tls_ca {};", ca.display()));
+    assert_eq!(front.get("127.0.0.1").status, 503);
+    std::fs::write(&ca, "nothing of the kind").unwrap();
+    assert_eq!(front.get("127.0.0.1").status, 503, "a bad file changes nothing");
+    std::fs::copy(right, &ca).unwrap();
+    let end = std::time::Instant::now() + DEADLINE;
+    while front.get("127.0.0.1").status != 200 {
+        assert!(std::time::Instant::now() < end, "the new authorities are not believed");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_name_is_sent_and_insisted_on() {
     let folder = tempfile::tempdir().unwrap();
     let (backend, ca) = secure(folder.path(), &["inner.example"]);

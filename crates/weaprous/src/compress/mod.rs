@@ -32,7 +32,7 @@ use crate::handler::LocalBoxFuture;
 use crate::layer::{Layer, Next};
 use crate::request::Request;
 use encoder::Compressed;
-use engine::{Body, BodyError, Fields, Method, Response, Source, StatusCode};
+use engine::{Body, BodyError, Fields, Method, RequestHead, Response, Source, StatusCode};
 use std::task::{Context, Poll};
 
 /// Shortest content that is compressed unless [`Compress::bytes_min`] says otherwise: below, a packet holds it anyway.
@@ -123,6 +123,11 @@ impl Compress {
         self
     }
 
+    /// Compresses an answer that no handler has made, such as one that a proxy passes on, by the same rules.
+    pub fn compress(&self, request: &RequestHead, response: &mut Response) {
+        self.apply(response, &Asked::of(request));
+    }
+
     /// The coding that the client likes best, if it likes any as well as none.
     fn choose(&self, accept_encoding: &str) -> Option<Coding> {
         let weight = |coding: &Coding| accept::coding_weight(accept_encoding, coding.name());
@@ -188,16 +193,22 @@ struct Asked {
     has_credentials: bool,
 }
 
+impl Asked {
+    fn of(head: &RequestHead) -> Self {
+        let fields = head.fields_named("accept-encoding");
+        let values: Vec<&str> = fields.filter_map(|value| std::str::from_utf8(value).ok()).collect();
+        Self {
+            method: head.method(),
+            accept_encoding: values.join(","),
+            has_credentials: ["cookie", "authorization"].iter().any(|name| head.field(name).is_some()),
+        }
+    }
+}
+
 impl Layer for Compress {
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move {
-            let fields = request.head.fields_named("accept-encoding");
-            let values: Vec<&str> = fields.filter_map(|value| std::str::from_utf8(value).ok()).collect();
-            let asked = Asked {
-                method: request.method(),
-                accept_encoding: values.join(","),
-                has_credentials: ["cookie", "authorization"].iter().any(|name| request.head.field(name).is_some()),
-            };
+            let asked = Asked::of(&request.head);
             let mut response = next.run(request).await;
             self.apply(&mut response, &asked);
             response

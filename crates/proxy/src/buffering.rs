@@ -1,0 +1,284 @@
+//! Taking content ahead of those who take it slowly, so that nobody who could be free is kept waiting.
+//!
+//! ```text
+//!   upstream ──(a task reads on)──▶ shelf, up to so many bytes ──▶ client, as slowly as it likes
+//!        └── at the end of the content the lease and the connection are free
+//! ```
+//!
+//! A shelf that is full waits, so a longer answer goes on with backpressure. All shelves of a worker together have a
+//! bound as well: beyond it, answers are not taken ahead any more. Event streams never come here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use engine::{Body, BodyError, Fields, Source};
+use tokio::task::JoinHandle;
+
+use crate::observe::Watch;
+
+/// Bytes that all shelves of a worker hold together, at most, but for the piece that each is about to put there.
+const WORKER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+thread_local! {
+    static SHELVED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What was taken and not handed on.
+struct Shelf {
+    chunks: VecDeque<Bytes>,
+    bytes: u64,
+    bytes_max: u64,
+    end: Option<End>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+enum End {
+    Whole(Option<Fields>),
+    Broken(BodyError),
+}
+
+impl Shelf {
+    fn has_room(&self) -> bool {
+        self.bytes == 0 || self.bytes < self.bytes_max && SHELVED.get() < WORKER_BYTES_MAX
+    }
+
+    fn put(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len() as u64;
+        SHELVED.set(SHELVED.get() + chunk.len() as u64);
+        self.chunks.push_back(chunk);
+        self.wake_reader();
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.bytes -= chunk.len() as u64;
+        SHELVED.set(SHELVED.get() - chunk.len() as u64);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+        Some(chunk)
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        SHELVED.set(SHELVED.get() - self.bytes);
+    }
+}
+
+/// An answer's content that is taken ahead of its client.
+struct Ahead {
+    shelf: Rc<RefCell<Shelf>>,
+    left: Option<u64>,
+    trailers: Option<Fields>,
+    /// Takes; ended with its reader.
+    task: JoinHandle<()>,
+    /// The request lasts until the client has all of it.
+    _watch: Rc<Watch>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Content that is read on while its reader is slow, up to `bytes_max`.
+pub(crate) fn ahead(body: Body, bytes_max: u64, watch: Rc<Watch>) -> Body {
+    let left = body.exact_len();
+    let shelf = Rc::new(RefCell::new(Shelf {
+        chunks: VecDeque::new(),
+        bytes: 0,
+        bytes_max,
+        end: None,
+        reader: None,
+        writer: None,
+    }));
+    let task = tokio::task::spawn_local(fill(body, Rc::clone(&shelf)));
+    Body::from_source(Ahead { shelf, left, trailers: None, task, _watch: watch })
+}
+
+async fn fill(mut body: Body, shelf: Rc<RefCell<Shelf>>) {
+    loop {
+        poll_fn(|cx| {
+            let mut shelf = shelf.borrow_mut();
+            if shelf.has_room() {
+                return Poll::Ready(());
+            }
+            shelf.writer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        let end = match body.chunk().await {
+            Some(Ok(chunk)) => {
+                shelf.borrow_mut().put(chunk);
+                continue;
+            }
+            Some(Err(error)) => End::Broken(error),
+            None => End::Whole(body.trailers()),
+        };
+        drop(body); // the upstream is free from here on
+        let mut shelf = shelf.borrow_mut();
+        shelf.end = Some(end);
+        return shelf.wake_reader();
+    }
+}
+
+impl Source for Ahead {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let mut shelf = self.shelf.borrow_mut();
+        if let Some(chunk) = shelf.take() {
+            self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        match shelf.end.take() {
+            Some(End::Whole(trailers)) => {
+                self.trailers = trailers;
+                Poll::Ready(None)
+            }
+            Some(End::Broken(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                shelf.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        self.left
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
+    }
+}
+
+/// Takes a request's content before anybody is asked, up to `bytes_max`: all of it as bytes where it fits, and
+/// otherwise what has been taken and then the rest.
+///
+/// # Errors
+/// The client did not send what it had announced.
+pub(crate) async fn taken(mut body: Body, bytes_max: u64) -> Result<Body, BodyError> {
+    let declared = body.exact_len();
+    if declared.is_some_and(|length| length > bytes_max) {
+        return Ok(body); // it would not fit: nothing is gained
+    }
+    let mut all = BytesMut::new();
+    while let Some(chunk) = body.chunk().await.transpose()? {
+        all.extend_from_slice(&chunk);
+        if all.len() as u64 > bytes_max {
+            return Ok(Body::from_source(Resumed { first: all.freeze(), rest: body }));
+        }
+    }
+    let trailers = body.trailers();
+    if trailers.is_some() {
+        return Ok(Body::from_source(Kept { bytes: all.freeze(), trailers }));
+    }
+    Ok(all.freeze().into())
+}
+
+/// Content of which some was taken before.
+struct Resumed {
+    first: Bytes,
+    rest: Body,
+}
+
+impl Source for Resumed {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.first.is_empty() {
+            return self.rest.poll_chunk(cx);
+        }
+        Poll::Ready(Some(Ok(std::mem::take(&mut self.first))))
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        self.rest.exact_len().map(|left| left + self.first.len() as u64)
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.rest.trailers()
+    }
+}
+
+/// Content that is all here, with fields behind it.
+struct Kept {
+    bytes: Bytes,
+    trailers: Option<Fields>,
+}
+
+impl Source for Kept {
+    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let bytes = std::mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test)
+    }
+
+    #[test]
+    fn a_request_that_fits_is_whole_and_a_longer_one_goes_on() {
+        run(async {
+            for (count, fits) in [(3, true), (10, true), (11, false), (40, false)] {
+                let (sender, body) = Body::channel();
+                let send = async move {
+                    for _ in 0..count {
+                        sender.send("x").await.unwrap();
+                    }
+                };
+                let check = async {
+                    let body = taken(body, 10).await.unwrap();
+                    assert_eq!(matches!(body, Body::Full(_)), fits, "{count}");
+                    assert_eq!(body.collect(100).await.unwrap().len(), count);
+                };
+                tokio::join!(send, check);
+            }
+            let (_sender, body) = Body::sized_channel(11);
+            assert!(matches!(taken(body, 10).await.unwrap(), Body::Stream(_)), "it is not even begun");
+        });
+    }
+
+    #[test]
+    fn what_is_held_is_given_back() {
+        let shelf =
+            |bytes_max| Shelf { chunks: VecDeque::new(), bytes: 0, bytes_max, end: None, reader: None, writer: None };
+        let before = SHELVED.get();
+        let mut one = shelf(10);
+        assert!(one.has_room());
+        one.put(Bytes::from_static(b"0123456789"));
+        assert!(!one.has_room());
+        let mut other = shelf(u64::MAX);
+        other.put(Bytes::from_static(b"x"));
+        assert_eq!(SHELVED.get(), before + 11);
+        assert_eq!(one.take().unwrap().len(), 10);
+        assert!(one.has_room() && one.take().is_none());
+        SHELVED.set(SHELVED.get() + WORKER_BYTES_MAX);
+        assert!(!other.has_room(), "the worker has no room left");
+        assert!(one.has_room(), "but each goes on piece by piece");
+        SHELVED.set(SHELVED.get() - WORKER_BYTES_MAX);
+        drop(other);
+        assert_eq!(SHELVED.get(), before);
+    }
+}

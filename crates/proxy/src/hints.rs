@@ -1,0 +1,33 @@
+//! Early hints on their way from an upstream to a client (103, RFC 8297).
+
+use engine::{Client, EarlyHints, ResponseHead, StatusCode};
+
+use crate::conf;
+use crate::headers;
+
+/// A way to hand hints on to this client, if this place does so.
+pub(crate) fn allowed(hints: Option<EarlyHints>, conf: conf::EarlyHints) -> Option<EarlyHints> {
+    hints.filter(|hints| match conf {
+        conf::EarlyHints::Off => false,
+        conf::EarlyHints::Http2 => hints.is_http2(),
+        conf::EarlyHints::On => true,
+    })
+}
+
+/// A client that hands on what an upstream says before its answer. Of other interim heads nobody has any use: `100
+/// Continue` is said to the client when its content is read.
+pub(crate) fn handing_on(client: &Client, hints: &EarlyHints) -> Client {
+    let hints = hints.clone();
+    client.hearing(move |head| hand_on(&hints, head))
+}
+
+fn hand_on(hints: &EarlyHints, head: &ResponseHead) {
+    if head.status() != StatusCode::EARLY_HINTS {
+        return;
+    }
+    // What cannot be handed on is only a hint.
+    let Ok(mut fields) = headers::to_client(head) else { return };
+    // The answer says it again if it is meant; a hint must have no effect.
+    fields.remove("set-cookie");
+    hints.send(&fields);
+}
