@@ -10,6 +10,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App::new().route("/", [GET], async || Redirect::to("/hello/world")).route("/hello/{name}", [GET], hello);
     let bound = app.prepare_address("127.0.0.1", 8001)?;
     println!("http://{}", bound.local_addr());
-    bound.run(Stop::new())?;
+    bound.run_until_signal()?;
     Ok(())
 }

@@ -52,6 +52,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/tasks/{id}", [DELETE], remove);
     let bound = app.prepare_address("127.0.0.1", 8001)?;
     println!("http://{}/tasks", bound.local_addr());
-    bound.run(Stop::new())?;
+    bound.run_until_signal()?;
     Ok(())
 }

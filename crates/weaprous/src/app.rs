@@ -431,6 +431,17 @@ impl Bound {
     pub fn run(self, stop: Stop) -> Result<(), RunError> {
         self.server.run(stop, GRACE)
     }
+
+    /// Serves until Ctrl-C or SIGTERM, then as [`run`](Self::run) does once its stop has fired. A second signal ends the
+    /// process at once: see [`stop_at_signals`](crate::stop_at_signals).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and if the system does not let signals be watched.
+    pub fn run_until_signal(self) -> Result<(), RunError> {
+        let stop = crate::stop_at_signals().map_err(RunError::Signals)?;
+        let _ends = stop.clone().drop_guard(); // whatever the program does next, one Ctrl-C ends it
+        self.run(stop)
+    }
 }
 
 impl fmt::Debug for Bound {

@@ -57,7 +57,7 @@
 //! | send files, take files | [`Files`], [`multipart`] |
 //! | talk on after the answer | [`sse`], [`websocket`] |
 //! | set deadlines, several addresses, TLS | [`App::into_service`], [`engine::Settings`], [`engine::Tls`] |
-//! | stop in order | [`Bound::run`] |
+//! | stop in order, at Ctrl-C for one | [`Bound::run_until_signal`], [`Bound::run`], [`stop_at_signals`] |
 //! | test | [`testing`] |
 //!
 //! What goes wrong, the causes of 500s above all, is told to [`tracing`](https://docs.rs/tracing), and to clients only that
@@ -109,6 +109,7 @@ mod router;
 pub mod sealed;
 mod service;
 pub mod session;
+mod signals;
 pub mod sse;
 pub mod testing;
 #[cfg(feature = "websocket")]
@@ -131,6 +132,7 @@ pub use response::{Html, IntoResponse, Json, Redirect, ResponsePart};
 pub use router::{RouteError, SEGMENTS_MAX};
 pub use service::{AppService, Prepared};
 pub use session::{MemorySessions, Session, Sessions};
+pub use signals::stop_at_signals;
 pub use sse::{Event, Sse, SseSender};
 
 /// `GET`, for [`App::route`].

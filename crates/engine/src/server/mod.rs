@@ -87,6 +87,9 @@ pub enum RunError {
     /// A worker's thread or event loop could not be made.
     #[error("cannot start a worker: {0}")]
     Start(#[source] io::Error),
+    /// The system does not let signals be watched.
+    #[error("cannot watch for signals: {0}")]
+    Signals(#[source] io::Error),
     /// A worker ended by a panic outside of any connection.
     #[error("a worker panicked")]
     Panicked,

@@ -229,3 +229,26 @@ fn messages_convert() {
     let answer = ask(&serve(app), "POST", "/", &[], "abc");
     assert_eq!((answer.status, answer.text(), answer.field("x-method")), (201, "abc", Some("POST")));
 }
+
+/// The router of `examples/axum_app.rs`, as that starts it.
+#[test]
+fn the_example_answers() {
+    let server = start(crate::axum_app::router());
+    assert_eq!(ask(&server, "GET", "/hello/you?loud=true", &[], "").text(), "HELLO, YOU! YOU ARE NUMBER 1.\n");
+    assert_eq!(ask(&server, "GET", "/hello/%C3%A9va", &[], "").text(), "Hello, éva! You are number 2.\n");
+    assert_eq!(ask(&server, "GET", "/who", &[], "").text(), "127.0.0.1\n");
+    let streamed = ask(&server, "GET", "/countdown/3", &[], "");
+    assert_eq!((streamed.text(), streamed.field("transfer-encoding")), ("3\n2\n1\n", Some("chunked")));
+    let json = ["Content-Type: application/json"];
+    assert_eq!(ask(&server, "POST", "/sum", &json, r#"{"values":[1,2,39]}"#).text(), "42");
+    let over = format!(r#"{{"values":[1,{}]}}"#, i64::MAX);
+    for (method, target, content, status) in [
+        ("POST", "/sum", over.as_str(), 422),
+        ("POST", "/sum", "{", 400),
+        ("GET", "/sum", "", 405),
+        ("GET", "/nothing", "", 404),
+        ("HEAD", "/hello/you", "", 200),
+    ] {
+        assert_eq!(ask(&server, method, target, &json, content).status, status, "{method} {target} {content}");
+    }
+}

@@ -1,6 +1,10 @@
 //! Applications behind real sockets.
 #![allow(clippy::unwrap_used)]
 
+/// The example itself, so that what it shows is what is tested.
+#[allow(dead_code)]
+#[path = "../../examples/axum_app.rs"]
+mod axum_app;
 mod compressing;
 mod events;
 mod extracting;
@@ -11,8 +15,10 @@ mod panics;
 mod responding;
 mod routing;
 mod sessions;
+mod signals;
 mod signatures;
 mod support;
 mod testing;
+mod tls;
 mod uploads;
 mod websockets;
