@@ -8,6 +8,7 @@ mod exit;
 mod handover;
 mod listeners;
 mod network;
+mod open_files;
 mod reverse_proxy;
 mod serve;
 mod servers;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     if !(full_screen && std::io::stderr().is_terminal()) {
         log_to_stderr(); // into a full screen it would write across the conversation
     }
+    open_files::raise_limit();
     let outcome = match arguments.command {
         Command::Up(args) => up::run(&args),
         Command::Backend(args) => servers::backend(&args),

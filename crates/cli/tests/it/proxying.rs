@@ -5,6 +5,7 @@ use crate::support::process::Weaprous;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use testkit::RawClient;
 
 /// Requests made in each part.
 const REQUESTS: usize = 60;
@@ -82,4 +83,20 @@ fn an_unknown_host_gets_a_404_that_says_so_and_dead_upstreams_a_503() {
     let response = client.read_response();
     assert_eq!(response.status, 503);
     assert!(response.text().contains(&only_addr.to_string()), "it says which: {}", response.text());
+}
+
+#[test]
+fn the_soft_limit_on_open_files_is_no_limit_on_clients() {
+    const SOFT_LIMIT: u32 = 64;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.conf");
+    std::fs::write(&file, "host default { respond 200 \"ok\"; }").unwrap();
+    let args = ["proxy", "--config", file.to_str().unwrap(), "--server-port", "0"];
+    let mut process = Weaprous::start_with_files(args.iter(), SOFT_LIMIT);
+    let addr = process.address("proxy");
+    let mut clients: Vec<RawClient> = (0..2 * SOFT_LIMIT).map(|_| RawClient::connect(addr)).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.read_response().status, 200);
+    }
 }

@@ -32,6 +32,15 @@ impl Weaprous {
         Self::spawn(command)
     }
 
+    /// As [`Weaprous::start`], with at most so many files open unless it asks for more.
+    pub(crate) fn start_with_files<S: AsRef<str>>(args: impl Iterator<Item = S>, open_files: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -S -n {open_files}; exec \"$0\" \"$@\"");
+        command.args(["-c", script.as_str(), env!("CARGO_BIN_EXE_weaprous")]);
+        command.args(args.map(|arg| arg.as_ref().to_owned()));
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
@@ -109,6 +118,11 @@ impl Weaprous {
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(status.expect("kill is there").success(), "the process is there to be signalled");
+    }
+
+    /// Its status, if it has ended.
+    pub(crate) fn try_end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be looked at")
     }
 
     /// Waits for its end and returns the status and all it printed that nobody waited for.
