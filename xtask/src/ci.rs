@@ -17,6 +17,7 @@ pub(crate) fn run() -> Result<()> {
     #[cfg(target_os = "linux")]
     crate::bench::smoke()?;
     docs()?;
+    fuzz::lint()?;
     fuzz::smoke()?;
     shell::run("npm --prefix browser run --silent types")?;
     let browser_passes = browser_tests(&mut counts)?;

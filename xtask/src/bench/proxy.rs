@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// Load before the first measured round, in seconds: long enough for the pool of upstream connections to fill.
 const WARM_UP_SECONDS: u64 = 2;
 /// Shortest round where a thousand clients each wait for a mebibyte: none has it much earlier.
-const CROWDED_SECONDS_MIN: u64 = 12;
+const CROWDED_SECONDS_MIN: u64 = 6;
 /// How much of each second of a round passes before upstream connections are counted.
 const SETTLING: Duration = Duration::from_millis(333);
 /// What the slow client reads, and how fast.
