@@ -1,7 +1,7 @@
 //! Spare buffers, so that an idle connection holds none and a busy one allocates none.
 
 use bytes::BytesMut;
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 
 /// Bytes read at a time where a head is expected. Browsers send about 1 KiB.
 pub(crate) const HEAD_READ_BYTES: usize = 8 * 1024;
@@ -13,13 +13,26 @@ const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// Buffers nobody uses at the moment.
-#[derive(Default)]
 pub(crate) struct Buffers {
     inputs: RefCell<Vec<BytesMut>>,
     outputs: RefCell<Vec<Vec<u8>>>,
+    /// What is received at a time where a head is expected, before it is copied to where it belongs.
+    scratch: RefCell<Box<[u8]>>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let scratch = RefCell::new(vec![0; HEAD_READ_BYTES].into());
+        Self { inputs: RefCell::default(), outputs: RefCell::default(), scratch }
+    }
 }
 
 impl Buffers {
+    /// Room to receive into, for a moment.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+
     /// An empty buffer with room for a head.
     pub(crate) fn input(&self) -> BytesMut {
         if let Some(mut spare) = self.inputs.borrow_mut().pop()

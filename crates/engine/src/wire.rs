@@ -8,6 +8,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+/// Longest buffer that a connection keeps while it is quiet: the head of a small request, or of its answer.
+const KEPT_BYTES_MAX: usize = 1024;
+
 /// The bytes of one connection, and the decoder that reads them.
 pub(crate) struct Wire<Decoder> {
     /// `None` once the connection was closed or handed over.
@@ -42,14 +45,17 @@ impl<Decoder> Wire<Decoder> {
     /// Reads once into `input`; 0 is the end. `bulk` reads more at a time.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffers: &Buffers, bulk: bool) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        if self.input.capacity() == 0 {
-            self.input = buffers.input();
-        }
         if let Stream::Plain(socket) = socket {
-            let room = if bulk { BODY_READ_BYTES } else { HEAD_READ_BYTES };
-            let count = ready!(socket.poll_recv(cx, &mut self.input, room))?;
+            let count = ready!(if bulk {
+                socket.poll_recv(cx, &mut self.input, BODY_READ_BYTES)
+            } else {
+                socket.poll_recv_short(cx, &mut self.input, &mut buffers.scratch())
+            })?;
             self.is_eof |= count == 0;
             return Poll::Ready(Ok(count));
+        }
+        if self.input.capacity() == 0 {
+            self.input = buffers.input();
         }
         if bulk && self.input.is_empty() {
             self.input.reserve(BODY_READ_BYTES);
@@ -131,12 +137,13 @@ impl<Decoder> Wire<Decoder> {
         }
     }
 
-    /// Gives both buffers back where they hold nothing.
+    /// Gives both buffers back where they hold nothing. What is so short that giving it back and fetching another costs
+    /// more than it is worth stays.
     pub(crate) fn release(&mut self, buffers: &Buffers) {
-        if self.output.is_empty() && self.output.capacity() > 0 {
+        if self.output.is_empty() && self.output.capacity() > KEPT_BYTES_MAX {
             buffers.put_output(std::mem::take(&mut self.output));
         }
-        if self.input.is_empty() && self.input.capacity() > 0 {
+        if self.input.is_empty() && self.input.capacity() > KEPT_BYTES_MAX {
             buffers.put_input(std::mem::take(&mut self.input));
         }
     }

@@ -114,7 +114,7 @@ async fn ask(
         group.failed(&lease.upstream, crate::health::Failure::Connect, shared.now_ms());
         return Err(broken("it cannot be reached").into());
     };
-    lease.upstream.health.succeeded(shared.now_ms());
+    lease.upstream.health.succeeded(|| shared.now_ms());
     if (200..300).contains(&head.status().as_u16()) {
         let copied = auth.copy.iter().map(|name| (name.clone(), head.field(name).unwrap_or_default().to_vec()));
         return Ok(copied.collect());

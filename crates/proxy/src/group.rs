@@ -298,14 +298,30 @@ impl Group {
                 Pick::None(refusal) => return Err(refusal),
                 Pick::Full => {}
             }
-            if place.is_none() {
-                place = Some(self.enqueue().ok_or(Refusal::Full)?);
-            }
-            let deadline = place.as_ref().map_or_else(Instant::now, |(_, deadline)| *deadline);
             if timeout_at(deadline, freed).await.is_err() {
                 return Err(Refusal::Full);
             }
         }
+    }
+
+    /// Picks with the time of now, which is asked for only where it makes a difference.
+    fn pick_now(self: &Arc<Self>, ask: &Ask<'_>, sealer: &Sealer, now_ms: &impl Fn() -> u64) -> Pick {
+        let members = self.members();
+        if let ([only], [], false) = (&*members, ask.tried, matches!(self.conf.policy, Policy::Sticky(_)))
+            && only.upstream.health.is_up()
+            && only.upstream.control.takes_requests()
+            && let Some(lease) = self.lease(only)
+        {
+            return Pick::One(lease);
+        }
+        let is_timeless = self.conf.slow_start.is_none() && members.iter().all(|member| member.upstream.health.is_up());
+        let now_ms = if is_timeless { 0 } else { now_ms() };
+        self.pick(&Ask { now_ms, ..*ask }, sealer)
+    }
+
+    /// Whether a request may have to wait for a member with room.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.is_limited
     }
 
     fn enqueue(&self) -> Option<(Waiting<'_>, Instant)> {
@@ -512,7 +528,7 @@ mod tests {
         let (group, _) = group("server 127.0.0.1:1; server 127.0.0.1:2;");
         refuse(&group, 1);
         assert_eq!(picks(&group, 10_000, 3), [2, 1, 1]);
-        upstream(&group, 1).health.succeeded(10_000);
+        upstream(&group, 1).health.succeeded(|| 10_000);
         let mut both = picks(&group, 10_000, 2);
         both.sort_unstable();
         assert_eq!(both, [1, 2]);
@@ -587,7 +603,7 @@ mod tests {
     fn one_that_comes_back_gets_less_for_a_while() {
         let (group, _) = group("server 127.0.0.1:1; server 127.0.0.1:2; slow_start 10s;");
         refuse(&group, 1);
-        upstream(&group, 1).health.succeeded(1000);
+        upstream(&group, 1).health.succeeded(|| 1000);
         let count = |now_ms| picks(&group, now_ms, 110).iter().filter(|port| **port == 2).count();
         assert_eq!([count(2000), count(6000), count(11_000)], [10, 37, 55]);
     }

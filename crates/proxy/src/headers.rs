@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use engine::{Fields, InvalidField, Method, RequestHead, ResponseHead, StatusCode, is_hop_by_hop};
+use smallvec::SmallVec;
 
 use crate::conf::{HeaderChange, HeaderEdit};
 use crate::rewrite::Values;
@@ -77,18 +78,20 @@ pub(crate) fn upgrade(head: &RequestHead) -> Option<String> {
 pub(crate) fn to_upstream(onward: &Onward<'_>) -> Result<Fields, InvalidField> {
     let head = onward.head;
     let mut fields = Fields::new();
-    fields.append("host", host(onward))?;
+    match head.host() {
+        // An HTTP/1.0 client without one gets the upstream's address.
+        "" => fields.append("host", onward.upstream.to_string())?,
+        host => fields.append("host", host)?,
+    }
     let listed = listed(head.connection_tokens());
-    for (name, value) in head.fields().iter() {
+    fields.extend_received(head.fields(), |name| {
         let dropped = is_hop_by_hop(name)
             || is_rewritten(name)
-            || name.contains('_')
-            || (is_about_the_way(name) && !onward.trusted)
+            || name.contains(&b'_')
+            || (!onward.trusted && is_about_the_way(name))
             || is_listed(&listed, name);
-        if !dropped {
-            fields.append(name, value)?;
-        }
-    }
+        !dropped
+    })?;
     add_own(&mut fields, onward)?;
     for (name, value) in onward.granted {
         fields.remove(name);
@@ -96,7 +99,9 @@ pub(crate) fn to_upstream(onward: &Onward<'_>) -> Result<Fields, InvalidField> {
             fields.append(name, value)?;
         }
     }
-    edit(&mut fields, onward.edits, &onward.values(&|| forwarded_for(onward)))?;
+    if !onward.edits.is_empty() {
+        edit(&mut fields, onward.edits, &onward.values(&|| forwarded_for(onward)))?;
+    }
     Ok(fields)
 }
 
@@ -131,21 +136,27 @@ impl<'a> Onward<'a> {
     }
 }
 
-/// What the proxy itself says about the way a request came.
+/// What the proxy itself says about the way a request came. Whoever is not trusted has said nothing about it that is
+/// still there.
 fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField> {
     let head = onward.head;
-    fields.set("x-forwarded-for", forwarded_for(onward))?;
-    if !fields.contains("x-forwarded-proto") {
+    if onward.trusted {
+        fields.set("x-forwarded-for", forwarded_for(onward))?;
+    } else {
+        fields.append("x-forwarded-for", AddressText::of(onward.peer))?;
+    }
+    if !onward.trusted || !fields.contains("x-forwarded-proto") {
         fields.append("x-forwarded-proto", onward.scheme)?;
     }
-    if !fields.contains("x-forwarded-host") && !head.host().is_empty() {
+    if !head.host().is_empty() && !(onward.trusted && fields.contains("x-forwarded-host")) {
         fields.append("x-forwarded-host", head.host())?;
     }
-    if fields.contains("forwarded") {
+    if onward.trusted && fields.contains("forwarded") {
         fields.append("forwarded", forwarded(onward))?;
     }
-    let version = head.version().number();
-    fields.append("via", format!("{version} {}", onward.name))?;
+    let via: SmallVec<[u8; VIA_BYTES_USUAL]> =
+        [head.version().number(), " ", onward.name].iter().flat_map(|part| part.bytes()).collect();
+    fields.append("via", via)?;
     match onward.hops {
         Hops::Left(left) => fields.set("max-forwards", left.to_string())?,
         Hops::Unlimited | Hops::Over => {}
@@ -153,10 +164,46 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField>
     if let Some(offers) = onward.upgrade {
         fields.append("upgrade", offers)?;
     }
-    if head.fields().tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers")) {
+    if head.accepts_trailers() {
         fields.append("te", "trailers")?;
     }
     Ok(())
+}
+
+/// What `Via` says of one proxy: the version and the name, which are a few letters and eight digits.
+const VIA_BYTES_USUAL: usize = 32;
+
+/// The text of an address, without an allocation where it is one of IPv4.
+struct AddressText {
+    text: SmallVec<[u8; Self::IPV4_BYTES_MAX]>,
+}
+
+impl AddressText {
+    const IPV4_BYTES_MAX: usize = "255.255.255.255".len();
+
+    fn of(address: IpAddr) -> Self {
+        let IpAddr::V4(address) = address else { return Self { text: address.to_string().into_bytes().into() } };
+        let mut text = SmallVec::new();
+        for (place, number) in address.octets().into_iter().enumerate() {
+            if place > 0 {
+                text.push(b'.');
+            }
+            if number >= 100 {
+                text.push(b'0' + number / 100);
+            }
+            if number >= 10 {
+                text.push(b'0' + number / 10 % 10);
+            }
+            text.push(b'0' + number % 10);
+        }
+        Self { text }
+    }
+}
+
+impl AsRef<[u8]> for AddressText {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
 }
 
 /// The fields that follow a request's content, on their way to the upstream: none that would have been dropped or
@@ -167,8 +214,8 @@ pub(crate) fn trailers_to_upstream(received: &Fields, reserved: &[String]) -> Fi
     let mut fields = Fields::new();
     for (name, value) in received.iter() {
         let dropped = is_hop_by_hop(name)
-            || is_rewritten(name)
-            || is_about_the_way(name)
+            || is_rewritten(name.as_bytes())
+            || is_about_the_way(name.as_bytes())
             || name.contains('_')
             || NEVER.iter().any(|other| other.eq_ignore_ascii_case(name))
             || reserved.iter().any(|other| other.eq_ignore_ascii_case(name));
@@ -178,14 +225,6 @@ pub(crate) fn trailers_to_upstream(received: &Fields, reserved: &[String]) -> Fi
         }
     }
     fields
-}
-
-/// The client's `Host`; an HTTP/1.0 client without one gets the upstream's address.
-fn host(onward: &Onward<'_>) -> String {
-    match onward.head.host() {
-        "" => onward.upstream.to_string(),
-        host => host.to_owned(),
-    }
 }
 
 /// What a trusted peer says, and then the peer itself.
@@ -217,28 +256,29 @@ pub(crate) fn to_client(head: &ResponseHead) -> Result<Fields, InvalidField> {
     let mut fields = Fields::new();
     let listed = listed(head.connection_tokens());
     let keeps_upgrade = matches!(head.status(), StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
-    for (name, value) in head.fields().iter() {
-        let is_upgrade = name.eq_ignore_ascii_case("upgrade") && keeps_upgrade;
-        let dropped = is_hop_by_hop(name) || name.eq_ignore_ascii_case("content-length") || is_listed(&listed, name);
-        if is_upgrade || !dropped {
-            fields.append(name, value)?;
-        }
-    }
+    fields.extend_received(head.fields(), |name| {
+        let is_upgrade = keeps_upgrade && name.eq_ignore_ascii_case(b"upgrade");
+        let dropped = is_hop_by_hop(name) || name.eq_ignore_ascii_case(b"content-length") || is_listed(&listed, name);
+        is_upgrade || !dropped
+    })?;
     Ok(fields)
 }
 
 /// Fields of a request that never travel as they are: the proxy or the engine writes them anew, or
 /// they must not reach a program behind a gateway (`Proxy` would become `HTTP_PROXY` there).
-fn is_rewritten(name: &str) -> bool {
+fn is_rewritten(name: &[u8]) -> bool {
     const NAMES: [&str; 5] = ["host", "content-length", "expect", "proxy", "http2-settings"];
-    NAMES.iter().any(|other| other.eq_ignore_ascii_case(name))
+    NAMES.iter().any(|other| other.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Fields that say who the client is. Only a proxy may, and only one that is trusted.
-fn is_about_the_way(name: &str) -> bool {
-    let prefix = "x-forwarded-";
-    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        || ["forwarded", "x-real-ip", "x-forwarded"].iter().any(|other| other.eq_ignore_ascii_case(name))
+fn is_about_the_way(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
+        return false;
+    }
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+        || ["forwarded", "x-real-ip", "x-forwarded"].iter().any(|other| other.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// The names in a `Connection` field, without the options everybody knows.
@@ -251,10 +291,10 @@ fn listed<'a>(tokens: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
 }
 
 /// Whether `Connection` takes this field away. What the proxy reads or writes itself is beyond its reach.
-fn is_listed(listed: &[&[u8]], name: &str) -> bool {
+fn is_listed(listed: &[&[u8]], name: &[u8]) -> bool {
     !listed.is_empty()
-        && listed.iter().any(|other| other.eq_ignore_ascii_case(name.as_bytes()))
-        && !name.eq_ignore_ascii_case("via")
+        && listed.iter().any(|other| other.eq_ignore_ascii_case(name))
+        && !name.eq_ignore_ascii_case(b"via")
         && !is_about_the_way(name)
 }
 
@@ -322,6 +362,14 @@ mod tests {
         let expect: Vec<&str> =
             std::iter::once("host: app.local:8080").chain(passed.iter().copied()).chain(OWN).collect();
         assert_eq!(lines(&to_upstream(&onward(&head)).unwrap()), expect, "{fields}");
+    }
+
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them() {
+        for address in ["0.0.0.0", "127.0.0.1", "9.10.99.100", "255.255.255.255", "2001:db8::1", "::1"] {
+            let text = AddressText::of(address.parse().unwrap());
+            assert_eq!(std::str::from_utf8(text.as_ref()).unwrap(), address);
+        }
     }
 
     #[test]

@@ -99,15 +99,15 @@ impl Health {
     }
 
     /// A request was answered. Whether it was ejected before.
-    pub(crate) fn succeeded(&self, now_ms: u64) -> bool {
+    pub(crate) fn succeeded(&self, now_ms: impl FnOnce() -> u64) -> bool {
         if self.failures.load(Relaxed) == 0 {
-            return false;
+            return false; // the usual case, for which nobody has to know the time
         }
         self.failures.store(0, Relaxed);
         self.ejections.store(0, Relaxed);
         let was_out = self.out_until_ms.swap(0, Relaxed) != 0;
         if was_out {
-            self.back_since_ms.store(now_ms.max(1), Relaxed);
+            self.back_since_ms.store(now_ms().max(1), Relaxed);
         }
         was_out
     }
@@ -181,7 +181,7 @@ mod tests {
         let (health, rules) = (Health::default(), Ejection::default());
         let fail = |now| health.failed(Failure::Answer, &rules, true, now);
         assert!(!fail(1) && !fail(2) && health.is_up());
-        health.succeeded(3);
+        health.succeeded(|| 3);
         assert!(!fail(4) && !fail(5) && health.is_up(), "a success in between begins anew");
         assert!(fail(6) && !health.is_up());
         assert!(!fail(7), "news only once");
@@ -237,8 +237,8 @@ mod tests {
         let health = Health::default();
         refuse(&health, 0);
         refuse(&health, 0);
-        assert!(health.succeeded(0));
-        assert!(!health.succeeded(0), "only the first success is news");
+        assert!(health.succeeded(|| 0));
+        assert!(!health.succeeded(|| 0), "only the first success is news");
         assert!(health.is_up());
         refuse(&health, 0);
         assert!(health.may_probe(PAUSE), "the pause begins small again");
@@ -276,7 +276,7 @@ mod tests {
         let slow = Some(Duration::from_secs(10));
         assert_eq!(health.share(slow, 0), FULL_SHARE, "who was never out starts at once");
         refuse(&health, 1000);
-        health.succeeded(2000);
+        health.succeeded(|| 2000);
         let shares: Vec<u32> = [2000, 3000, 7000, 12_000, 90_000].map(|now| health.share(slow, now)).to_vec();
         assert_eq!(shares, [SHARE_MIN, 100, 500, FULL_SHARE, FULL_SHARE]);
         assert_eq!(health.share(None, 2000), FULL_SHARE);

@@ -3,7 +3,7 @@
 //! A [`Watch`] goes along with the request and then with its answer; when the last holder lets go of it the request is
 //! over, however it ended, and is counted and logged. Nobody has to remember to say so.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -26,7 +26,9 @@ use crate::upstream::Upstream;
 
 /// One request.
 pub(crate) struct Watch {
-    started: Instant,
+    pub(crate) started: Instant,
+    /// When the upstream's head was there, as long as the end of the answer is no later.
+    heard_at: Cell<Option<Instant>>,
     route: RefCell<Option<Arc<Line<RouteCells>>>>,
     /// 0 until there is an answer.
     status: Cell<u16>,
@@ -64,6 +66,7 @@ impl Watch {
     pub(crate) fn new(request: &Request, log: Option<&WorkerLog>) -> Rc<Self> {
         Rc::new(Self {
             started: Instant::now(),
+            heard_at: Cell::new(None),
             route: RefCell::default(),
             status: Cell::new(0),
             tries: Cell::new(0),
@@ -124,7 +127,8 @@ impl Watch {
     }
 
     /// The upstream has answered.
-    fn heard(&self, took: Duration) {
+    fn heard(&self, at: Instant, took: Duration) {
+        self.heard_at.set(Some(at));
         self.upstream_took.set(Some(took));
     }
 
@@ -144,7 +148,14 @@ impl Watch {
         // Content that nobody counts on its way is counted now, as if all of it went.
         if Rc::strong_count(self) == 1 {
             self.sent(response.body.exact_len().map_or(0, |length| length as usize));
+        } else {
+            self.heard_at.set(None); // the end is yet to come
         }
+    }
+
+    /// The answer is not the upstream's after all.
+    pub(crate) fn is_answered_here(&self) {
+        self.heard_at.set(None);
     }
 
     pub(crate) fn sent(&self, count: usize) {
@@ -169,10 +180,11 @@ impl Watch {
     }
 
     /// The client's name for the request, if it may have one, or a new one.
-    pub(crate) fn id(&self, head: &RequestHead, is_trusted: bool) -> String {
-        let mut id = self.id.borrow_mut();
-        let given = || head.field_str("x-request-id").filter(|id| is_trusted && is_sound(id));
-        id.get_or_insert_with(|| given().map_or_else(new_id, str::to_owned)).clone()
+    pub(crate) fn id(&self, head: &RequestHead, is_trusted: bool) -> &[u8] {
+        self.id.get_or_init(|| {
+            let given = if is_trusted { head.field("x-request-id").filter(|id| is_sound(id)) } else { None };
+            given.map_or_else(new_id, Id::from_slice)
+        })
     }
 
     fn count(&self, count: impl FnOnce(&RouteCells)) {
@@ -184,7 +196,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let ended = self.heard_at.get().unwrap_or_else(Instant::now);
+        let took = ended.duration_since(self.started);
         let status = self.status.get();
         self.count(|cells| {
             cells.in_flight.down();
@@ -194,7 +207,7 @@ impl Drop for Watch {
             cells.ended(status, (!self.is_endless.get()).then_some(took));
         });
         let Some(logged) = &self.log else { return };
-        let id = self.id.borrow_mut().take().unwrap_or_else(new_id);
+        let id = self.id.get_or_init(new_id);
         let upstream = logged.upstream.get().map(|upstream| upstream.to_string());
         logged.log.add(&Entry {
             client: logged.client,
@@ -204,7 +217,7 @@ impl Drop for Watch {
             host: &logged.host,
             referer: logged.referer.as_deref(),
             agent: logged.agent.as_deref(),
-            request_id: &id,
+            request_id: std::str::from_utf8(id).unwrap_or_default(), // it is ASCII
             status,
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
@@ -227,10 +240,10 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(crate) fn begin(watch: &'a Watch, upstream: &'a Upstream) -> Self {
+    pub(crate) fn begin(watch: &'a Watch, upstream: &'a Upstream, begun: Instant) -> Self {
         watch.asked(upstream.address);
         upstream.metrics.cells.mine().attempts.up();
-        Self { watch, upstream, begun: Instant::now(), opened_before: watch.opened.get(), is_over: false }
+        Self { watch, upstream, begun, opened_before: watch.opened.get(), is_over: false }
     }
 
     pub(crate) fn end(mut self, outcome: &Result<Answer, ClientError>) {
@@ -238,8 +251,9 @@ impl<'a> Attempt<'a> {
         let cells = self.upstream.metrics.cells.mine();
         match outcome {
             Ok(Answer::Response(head, _) | Answer::Upgraded(head, _)) => {
-                let took = self.begun.elapsed();
-                self.watch.heard(took);
+                let now = Instant::now();
+                let took = now.duration_since(self.begun);
+                self.watch.heard(now, took);
                 cells.took.record(took);
                 cells.classes[class(head.status().as_u16())].up();
             }
@@ -259,8 +273,12 @@ impl<'a> Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
+        let opened = self.watch.opened.get() - self.opened_before;
+        if self.is_over && opened == 0 {
+            return;
+        }
         let cells = self.upstream.metrics.cells.mine();
-        cells.opened.add(u64::from(self.watch.opened.get() - self.opened_before));
+        cells.opened.add(u64::from(opened));
         if !self.is_over {
             cells.classes[class(0)].up();
         }
@@ -290,31 +308,47 @@ impl Logged {
 const ID_BYTES_MAX: usize = 128;
 
 /// Whether a name of a request may go on: what logs and other programs take for one word.
-fn is_sound(id: &str) -> bool {
+fn is_sound(id: &[u8]) -> bool {
     let is_fine =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
-    !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_fine)
+    !id.is_empty() && id.len() <= ID_BYTES_MAX && id.iter().all(|byte| is_fine(*byte))
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// A request's name: ASCII. Those we make need no allocation.
+type Id = SmallVec<[u8; 2 * ID_HALF_BYTES]>;
+
+/// The hexadecimal digits of 64 bits.
+const ID_HALF_BYTES: usize = 16;
 
 /// A name for a request that no other has: not a secret, so it may be guessed.
-fn new_id() -> String {
+fn new_id() -> Id {
     thread_local! {
-        static NEXT: Cell<(u64, u64)> = {
+        static NEXT: Cell<([u8; ID_HALF_BYTES], u64)> = {
             static THREADS: AtomicU64 = AtomicU64::new(1);
             use std::hash::{BuildHasher as _, RandomState};
             let random = RandomState::new();
-            Cell::new((random.hash_one(THREADS.fetch_add(1, Relaxed)), random.hash_one(0)))
+            Cell::new((hex(random.hash_one(THREADS.fetch_add(1, Relaxed))), random.hash_one(0)))
         };
     }
     NEXT.with(|next| {
         let (thread, count) = next.get();
         next.set((thread, count.wrapping_add(1)));
-        let number = (u128::from(thread) << 64) | u128::from(count);
-        // Formatting would cost more than all else that is done for the name.
-        (0..u128::BITS / 4).rev().map(|digit| char::from(HEX[(number >> (4 * digit)) as usize & 0xF])).collect()
+        let mut id = Id::new();
+        id.extend_from_slice(&thread);
+        id.extend_from_slice(&hex(count));
+        id
     })
+}
+
+/// Formatting would cost more than all else that is done for a name.
+fn hex(number: u64) -> [u8; ID_HALF_BYTES] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; ID_HALF_BYTES];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xF)];
+    }
+    text
 }
 
 /// A client's connection after a 101, whose bytes are counted on their way.
@@ -382,7 +416,8 @@ mod tests {
     fn names_of_requests_differ_and_are_sound() {
         let (one, two) = (new_id(), new_id());
         assert_ne!(one, two);
-        assert!(is_sound(&one), "{one}");
+        assert!(is_sound(&one), "{one:?}");
+        assert_eq!(hex(0x0123_4567_89ab_cdef), *b"0123456789abcdef");
         let elsewhere = std::thread::spawn(new_id).join().expect("the thread makes a name");
         assert_ne!(elsewhere[..16], one[..16], "threads do not share their first half");
     }
@@ -392,7 +427,7 @@ mod tests {
         for (id, expect) in
             [("abc-123", true), ("", false), ("a b", false), ("a\"b", false), ("é", false), (&"x".repeat(129), false)]
         {
-            assert_eq!(is_sound(id), expect, "{id}");
+            assert_eq!(is_sound(id.as_bytes()), expect, "{id}");
         }
     }
 }

@@ -356,6 +356,12 @@ impl Place {
         }
     }
 
+    /// Whether a request has to pass anything before it is answered: see [`crate::gate`].
+    pub(crate) fn has_gate(&self) -> bool {
+        let open = self.rules.access.is_empty() && self.limiter.is_none();
+        !(open && self.passwords.is_none() && self.asked.is_none())
+    }
+
     /// Whether it is what a configuration says.
     fn is(&self, label: &str, rules: &Rules) -> bool {
         self.label == label && self.rules == *rules

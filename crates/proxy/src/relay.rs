@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
     Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method, OutgoingRequest,
     Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
 };
+use smallvec::SmallVec;
 use weaprous::AppService;
 
 use crate::access_log::WorkerLog;
@@ -96,6 +98,8 @@ struct Errand<'a> {
     peer: &'a Rc<Peer>,
     content: Content,
     watch: &'a Rc<Watch>,
+    /// The time of now, where the first attempt knows it.
+    begun: Cell<Option<Instant>>,
 }
 
 /// An upstream's answer, and whose it is.
@@ -139,8 +143,9 @@ impl Worker {
             Ok(response) | Err(Refused::Answer(response)) => response,
             Err(Refused::Page(page)) => {
                 self.count(&page);
+                watch.is_answered_here();
                 tracing::debug!(status = page.status.as_u16(), detail = page.detail, "answered by the proxy itself");
-                pages::of_place(&page, &place.rules.error_pages, &head).await
+                Box::pin(pages::of_place(&page, &place.rules.error_pages, &head)).await
             }
         };
         // Only sound names are taken from clients, and those of our own are.
@@ -168,7 +173,11 @@ impl Worker {
         peer: &Rc<Peer>,
         watch: &Rc<Watch>,
     ) -> Result<Response, Refused> {
-        let granted = gate::pass(&self.shared, place, onward, &|| self.client(&Timeouts::default())).await?;
+        let granted = if place.has_gate() {
+            Box::pin(gate::pass(&self.shared, place, onward, &|| self.client(&Timeouts::default()))).await?
+        } else {
+            Vec::new()
+        };
         match &place.rules.action {
             Action::Pass(pass) => {
                 let upgrade = headers::upgrade(onward.head);
@@ -178,7 +187,7 @@ impl Worker {
             }
             Action::Redirect(redirect) => Ok(redirected(redirect, onward)?),
             Action::Respond(respond) => Ok(responded(respond)),
-            Action::Files(_) => Ok(self.file(place, onward.head, body, peer).await?),
+            Action::Files(_) => Ok(Box::pin(self.file(place, onward.head, body, peer)).await?),
         }
     }
 
@@ -282,7 +291,7 @@ impl Worker {
     async fn ask(&self, errand: &Errand<'_>) -> Result<Answered, Page> {
         let (place, group) = (errand.place, errand.group);
         group.budget.deposit();
-        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut tried: SmallVec<[SocketAddr; TRIED_USUAL]> = SmallVec::new();
         let mut last: Option<ClientError> = None;
         let key = affinity::key(&group.conf.policy, &errand.onward, &self.shared.trusted);
         let cookie = match &group.conf.policy {
@@ -304,7 +313,7 @@ impl Worker {
             let try_timeout = try_timeout(errand, &tried);
             match self.attempt(errand, &lease, try_timeout).await? {
                 Ok(answer) => {
-                    if upstream.health.succeeded(self.shared.now_ms()) {
+                    if upstream.health.succeeded(|| self.shared.now_ms()) {
                         tracing::info!(upstream = %upstream.address, "upstream is back");
                     }
                     return Ok(Answered { lease, answer });
@@ -333,9 +342,8 @@ impl Worker {
     ) -> Result<Result<Answer, ClientError>, Page> {
         let upstream = &*lease.upstream;
         let onward = Onward { upstream: upstream.address, ..errand.onward };
-        let id = || errand.watch.id(onward.head, onward.trusted);
         let fields = headers::to_upstream(&onward).and_then(|mut fields| {
-            fields.set("x-request-id", id())?;
+            fields.set("x-request-id", errand.watch.id(onward.head, onward.trusted))?;
             if onward.head.expects_continue() && errand.content.is_streaming() {
                 fields.set("expect", "100-continue")?;
             }
@@ -350,7 +358,8 @@ impl Worker {
             fields,
             body: errand.content.lend(),
         };
-        let mut client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened));
+        let begun = errand.begun.take().unwrap_or_else(Instant::now);
+        let mut client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened)).asking_at(begun);
         if let Some(timeout) = try_timeout {
             client = client.waiting(timeout);
         }
@@ -506,6 +515,9 @@ fn responded(respond: &Respond) -> Response {
     }
     Response::text(status, respond.text.clone())
 }
+
+/// Servers that are tried for one request without an allocation.
+const TRIED_USUAL: usize = 2;
 
 /// The page for a request that no upstream may be asked about now.
 fn refused(place: &Place, group: &Group, refusal: Refusal, last: Option<&ClientError>) -> Page {

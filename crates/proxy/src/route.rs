@@ -106,6 +106,9 @@ impl Routes {
     }
 
     fn host(&self, name: &str, port: u16) -> Option<&HostRoutes> {
+        if self.by_name.is_empty() && self.by_suffix.is_empty() {
+            return self.hosts.get(self.default?); // whatever it is called
+        }
         let name = normal_name(name);
         let named = self.by_name.get(&name).and_then(|ports| of_port(ports, port));
         let index = named.or_else(|| self.below(&name, port)).or(self.default)?;

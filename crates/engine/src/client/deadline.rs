@@ -18,9 +18,15 @@ impl Deadline {
         self.at = None;
     }
 
+    /// Sets the deadline unless there is one.
     pub(super) fn arm_once(&mut self, delay: Duration) {
+        self.arm_once_from(None, delay);
+    }
+
+    /// As [`Deadline::arm_once`], where it may be known what time it is.
+    pub(super) fn arm_once_from(&mut self, now: Option<Instant>, delay: Duration) {
         if self.at.is_none() {
-            self.at = Some(Instant::now() + delay);
+            self.at = Some(now.unwrap_or_else(Instant::now) + delay);
         }
     }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 /// A body that is still arriving.
 struct Download {
     /// `None` once it has ended.
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     shared: Rc<Shared>,
     keep_alive: bool,
     /// Bytes still to come, where the length was declared.
@@ -21,7 +21,7 @@ struct Download {
 }
 
 /// The body of the response with this head. One that is already here, or empty, needs no stream.
-pub(super) fn body(shared: &Rc<Shared>, mut link: Link, head: &ResponseHead) -> Result<Body, ClientErrorKind> {
+pub(super) fn body(shared: &Rc<Shared>, mut link: Box<Link>, head: &ResponseHead) -> Result<Body, ClientErrorKind> {
     let keep_alive = head.keep_alive();
     let left = match head.framing() {
         Framing::None => Some(0),
@@ -48,7 +48,7 @@ fn all(link: &mut Link) -> Result<Bytes, ClientErrorKind> {
     }
 }
 
-fn release(shared: &Shared, mut link: Link, keep_alive: bool) {
+fn release(shared: &Shared, mut link: Box<Link>, keep_alive: bool) {
     if link.finish(keep_alive) {
         shared.pool.borrow_mut().put(link, &shared.settings);
     }

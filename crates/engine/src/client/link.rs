@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Body bytes up to this are copied behind what is waiting; larger ones are written from where they lie.
 const COPY_BYTES_MAX: usize = 16 * 1024;
@@ -43,6 +44,8 @@ pub(super) struct Link {
     has_sent: bool,
     /// Whether anything came since the current request was begun.
     has_received: bool,
+    /// When the current request was begun, until time has passed since.
+    begun: Option<Instant>,
 }
 
 /// What is still to be sent of a request's body.
@@ -68,9 +71,15 @@ pub(super) struct Failure {
 }
 
 impl Link {
-    pub(super) fn new(to: Destination, socket: Stream, settings: Rc<ClientSettings>, buffers: Rc<Buffers>) -> Self {
+    /// Boxed, because it goes from hand to hand with every request.
+    pub(super) fn new(
+        to: Destination,
+        socket: Stream,
+        settings: Rc<ClientSettings>,
+        buffers: Rc<Buffers>,
+    ) -> Box<Self> {
         let decoder = ResponseDecoder::new(settings.limits.clone());
-        Self {
+        Box::new(Self {
             to,
             wire: Wire::new(socket, decoder),
             upload: Upload::default(),
@@ -106,6 +115,7 @@ impl Link {
         &mut self,
         request: &mut OutgoingRequest,
         head_timeout: Option<Duration>,
+        now: Option<Instant>,
     ) -> Result<(), EncodeError> {
         let framing = match (&request.body, request.body.exact_len()) {
             (Body::Empty, _) => Framing::None,
@@ -132,6 +142,7 @@ impl Link {
         self.deadline.clear();
         self.has_sent = false;
         self.has_received = false;
+        self.begun = now;
         Ok(())
     }
 
@@ -221,7 +232,7 @@ impl Link {
         };
         // While the body itself is awaited nobody can blame the server.
         if sending.is_some() || self.wire.unsent() > 0 || self.upload.awaits_continue {
-            self.deadline.arm_once(patience);
+            self.deadline.arm_once_from(self.begun.take(), patience);
         } else {
             self.deadline.clear();
         }
@@ -299,7 +310,7 @@ impl Link {
     }
 
     /// The raw stream, after a 101.
-    pub(super) fn into_upgraded(mut self) -> Option<Upgraded> {
+    pub(super) fn into_upgraded(mut self: Box<Self>) -> Option<Upgraded> {
         let early = std::mem::take(&mut self.wire.input).freeze();
         self.wire.take_socket().map(|socket| Upgraded::new(socket, early))
     }

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Time for a TCP connection; a reachable machine answers within a few round trips.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,6 +109,8 @@ pub struct Client {
     opened: Option<Rc<Cell<u32>>>,
     /// In place of [`ClientSettings::head_timeout`].
     head_timeout: Option<Duration>,
+    /// The time of now, where the caller knows it.
+    now: Option<Instant>,
     /// `None`: in plain text.
     tls: Option<ClientTls>,
     /// Whether HTTP/2 is spoken in plain text.
@@ -149,6 +151,7 @@ impl Client {
             }),
             opened: None,
             head_timeout: None,
+            now: None,
             tls: None,
             http2: false,
             interims: None,
@@ -230,6 +233,12 @@ impl Client {
         Self { head_timeout: Some(head_timeout), ..self.clone() }
     }
 
+    /// A clone for a request that is sent at once, by a caller who has just looked at the clock: `now` is when its
+    /// deadline begins.
+    pub fn asking_at(&self, now: std::time::Instant) -> Self {
+        Self { now: Some(now.into()), ..self.clone() }
+    }
+
     /// A clone that speaks TLS with every server. Connections are kept apart from those without, and from those with
     /// other settings or another name.
     pub fn over_tls(&self, tls: ClientTls) -> Self {
@@ -269,7 +278,7 @@ impl Client {
         addr: SocketAddr,
         request: &mut OutgoingRequest,
         fresh: Fresh,
-    ) -> Result<(ResponseHead, Link), ClientError> {
+    ) -> Result<(ResponseHead, Box<Link>), ClientError> {
         if fresh == Fresh::No
             && let Some(link) = self.kept(addr, request)
         {
@@ -279,15 +288,16 @@ impl Client {
                 done => return done,
             }
         }
-        let link = self.connect(addr).await?;
-        self.converse(link, request).await
+        // Boxed, because a handshake is large and rare.
+        let link = Box::pin(self.connect(addr)).await?;
+        Box::pin(self.converse(link, request)).await
     }
 
     fn destination(&self, addr: SocketAddr) -> Destination {
         Destination { addr, tls: self.tls.as_ref().map(ClientTls::id) }
     }
 
-    fn kept(&self, addr: SocketAddr, request: &OutgoingRequest) -> Option<Link> {
+    fn kept(&self, addr: SocketAddr, request: &OutgoingRequest) -> Option<Box<Link>> {
         let repeatable = request.method.is_idempotent() && !matches!(request.body, Body::Stream(_));
         let settings = &self.shared.settings;
         let idle_max = if repeatable { settings.pool_idle_timeout } else { UNREPEATABLE_IDLE_MAX };
@@ -304,11 +314,11 @@ impl Client {
     /// One request and the head of its response on one connection.
     async fn converse(
         &self,
-        mut link: Link,
+        mut link: Box<Link>,
         request: &mut OutgoingRequest,
-    ) -> Result<(ResponseHead, Link), ClientError> {
+    ) -> Result<(ResponseHead, Box<Link>), ClientError> {
         let addr = link.addr();
-        if let Err(error) = link.begin(request, self.head_timeout) {
+        if let Err(error) = link.begin(request, self.head_timeout, self.now) {
             let kind = ClientErrorKind::Request(error);
             return Err(ClientError { addr, stage: Stage::Send, kind, can_retry: false });
         }
@@ -326,7 +336,7 @@ impl Client {
         }
     }
 
-    async fn connect(&self, addr: SocketAddr) -> Result<Link, ClientError> {
+    async fn connect(&self, addr: SocketAddr) -> Result<Box<Link>, ClientError> {
         let settings = &self.shared.settings;
         let kind = match timeout(settings.connect_timeout, self.open(addr)).await {
             Ok(Ok(stream)) => {
