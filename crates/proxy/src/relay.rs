@@ -479,6 +479,9 @@ impl Worker {
         if matches!(error.kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_)) {
             return; // the client's fault, not the upstream's
         }
+        if error.is_shortage() {
+            return tell_shortage(&error.kind, self.shared.now_ms());
+        }
         let failure = if error.is_connect() { Failure::Connect } else { Failure::Answer };
         if group.failed(upstream, failure, self.shared.now_ms()) {
             upstream.metrics.cells.mine().ejections.up();
@@ -496,6 +499,17 @@ impl Worker {
             StatusCode::GATEWAY_TIMEOUT => counters.timed_out.up(),
             _ => {}
         }
+    }
+}
+
+/// Says that this machine lacks something, not more often than anybody reads it.
+fn tell_shortage(error: &ClientErrorKind, now_ms: u64) {
+    const PAUSE_MS: u64 = 1000;
+    static TOLD_MS: AtomicU64 = AtomicU64::new(0);
+    let told_ms = TOLD_MS.load(Relaxed);
+    let is_due = told_ms == 0 || now_ms >= told_ms + PAUSE_MS;
+    if is_due && TOLD_MS.compare_exchange(told_ms, now_ms.max(1), Relaxed, Relaxed).is_ok() {
+        tracing::warn!(%error, "no connection to an upstream can be opened; raise the open file limit");
     }
 }
 

@@ -93,8 +93,38 @@ impl ClientError {
         matches!(self.kind, ClientErrorKind::TimedOut)
     }
 
+    /// Whether this machine lacks what a connection needs, which says nothing about the server: open files or memory.
+    pub fn is_shortage(&self) -> bool {
+        use rustix::io::Errno;
+        let ClientErrorKind::Io(error) = &self.kind else { return false };
+        let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        lacking.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    }
+
     /// Whether the server could not be reached at all.
     pub fn is_connect(&self) -> bool {
         self.stage == Stage::Connect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_this_machine_is_not_the_servers_fault() {
+        let error = |error: io::Error| ClientError {
+            addr: ([127, 0, 0, 1], 1).into(),
+            stage: Stage::Connect,
+            kind: ClientErrorKind::of_failed_connection(error),
+            can_retry: true,
+        };
+        let of_system = |errno: rustix::io::Errno| error(io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert!(of_system(rustix::io::Errno::MFILE).is_shortage());
+        // Ports may lack, or the whole of IPv6: then that server cannot be reached.
+        assert!(!of_system(rustix::io::Errno::ADDRNOTAVAIL).is_shortage());
+        assert!(!of_system(rustix::io::Errno::CONNREFUSED).is_shortage());
+        assert!(!of_system(rustix::io::Errno::HOSTUNREACH).is_shortage());
+        assert!(!error(io::ErrorKind::TimedOut.into()).is_shortage());
     }
 }
