@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use weaprous::{App, AppService, Files, GET};
 
-use crate::conf::FilesAction;
+use crate::conf::{FilesAction, Rewrite};
 
 /// A folder at work.
 pub(crate) struct Folder {
@@ -21,10 +21,16 @@ impl Folder {
         };
         let files = Files::dir(&action.folder).map_err(|error| report(&error)).ok()?;
         let mut app = App::new().route("/{path..}", [GET], files.clone());
-        if let Some(prefix) = &action.strip_prefix {
-            let prefix = prefix.trim_end_matches('/');
-            if !prefix.is_empty() {
-                app = app.route(&format!("{prefix}/{{path..}}"), [GET], files);
+        if let Some(Rewrite { prefix, replacement }) = &action.rewrite {
+            let (prefix, replacement) = (prefix.trim_end_matches('/'), replacement.trim_matches('/'));
+            let inner = match replacement {
+                "" => files.clone(),
+                inner => Files::dir(action.folder.join(inner)).map_err(|error| report(&error)).ok()?,
+            };
+            if prefix.is_empty() {
+                app = App::new().route("/{path..}", [GET], inner);
+            } else {
+                app = app.route(&format!("{prefix}/{{path..}}"), [GET], inner);
             }
         }
         let make = app.into_service().map_err(|error| report(&error)).ok()?;

@@ -388,8 +388,8 @@ pub struct Respond {
 pub struct FilesAction {
     /// The folder. A relative one is looked for where the proxy was started.
     pub folder: PathBuf,
-    /// The beginning of the path that is taken away before the file is looked for.
-    pub strip_prefix: Option<String>,
+    /// How the path is changed before the file is looked for. What stands in place of the beginning has no `..` in it.
+    pub rewrite: Option<Rewrite>,
 }
 
 /// One `allow` or `deny`.

@@ -571,14 +571,11 @@ pub(super) fn finish(builder: &mut Builder<'_>, draft: Draft, label: &str, path:
         Some(Answerer::Respond(respond)) => Action::Respond(respond),
         Some(Answerer::Files(folder)) => {
             if let Some((rewrite, at)) = &draft.rewrite
-                && !rewrite.replacement.is_empty()
+                && rewrite.replacement.split('/').any(|segment| segment == "..")
             {
-                builder.note(
-                    Flaw::new(*at, "`strip_prefix` where there are `files`", "`rewrite`")
-                        .hint("`rewrite` is for backends; a folder can be named as it is"),
-                );
+                builder.note(Flaw::new(*at, "a path inside of the folder", "`..`"));
             }
-            Action::Files(FilesAction { folder, strip_prefix: rewrite.map(|rewrite| rewrite.prefix) })
+            Action::Files(FilesAction { folder, rewrite })
         }
         Some(passing @ (Answerer::Named(_) | Answerer::Inline(..))) => {
             let upstream = match passing {

@@ -235,13 +235,13 @@ fn backends_that_are_none() {
     let backend = "an address like `http://127.0.0.1:9000`";
     for (value, hint) in [
         ("127.0.0.1:9000", "begins with `http://`"),
-        ("h2://127.0.0.1:9000", "not supported yet"),
+        ("h2c://127.0.0.1:9000", "is written `h2://`"),
         ("http://127.0.0.1:9000/app", "without a path"),
         ("http://127.0.0.1:0", "1 to 65535"),
         ("http://127.0.0.1:65536", "1 to 65535"),
         ("http://127.0.0.1:+80", "1 to 65535"),
         ("http://1.2.3:80", "an IP address"),
-        ("ftp://1.2.3.4", "only `http://` and `https://`"),
+        ("ftp://1.2.3.4", "only `http://`, `https://` and `h2://`"),
     ] {
         let text = format!("host a {{\n  proxy_pass {value};\n  proxy_pass http://1.2.3.4:5;\n}}");
         check(&text, &[(&format!("p.conf:2:14: expected {backend}, found `{value}`"), hint)]);
@@ -484,10 +484,10 @@ fn mistakes_in_what_answers() {
         ("respond 200; rate_limit 10/s key=cookie;", 34, "`address` or `header:NAME`, found `cookie`", ""),
         ("respond 200; error_page 200 x;", 25, "a status from 400 to 599, found `200`", ""),
         (
-            "respond 200; forward_auth h2://a/;",
+            "respond 200; forward_auth grpc://a/;",
             27,
-            "a URL like `http://127.0.0.1:9001/verify`, or `off`, found `h2://a/`",
-            "not supported yet",
+            "a URL like `http://127.0.0.1:9001/verify`, or `off`, found `grpc://a/`",
+            "is written `h2://`",
         ),
         ("respond 200; proxy_remove_header Host;", 34, "another field than `Host`, found `Host`", "exactly one"),
         (
@@ -496,7 +496,11 @@ fn mistakes_in_what_answers() {
             "a field name like `Host`, found `Content-Length`",
             "the proxy itself",
         ),
-        ("files /srv; rewrite /a /b;", 13, "`strip_prefix` where there are `files`, found `rewrite`", "for backends"),
+        ("files /srv; rewrite /a /b/../..;", 13, "a path inside of the folder, found `..`", ""),
+        ("respond 200; early_hints 103;", 26, "`off`, `http2` or `on`, found `103`", ""),
+        ("respond 200; compression gzip;", 26, "`on` or `off`, found `gzip`", ""),
+        ("respond 200; compression on trusted=1;", 37, "`trusted` alone, found `1`", ""),
+        ("respond 200; proxy_buffering on size=2g;", 38, "a size like `64k` or `1m`, at most 1g, found `2g`", ""),
         ("respond 200; access_log json;", 14, format!("{IN_HOST}, found `access_log`").as_str(), "outside all blocks"),
         (
             "proxy_pass http://app; proxy_read_timeout 5s;",

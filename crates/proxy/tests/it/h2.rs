@@ -367,3 +367,25 @@ fn a_hostile_client_reaches_no_upstream_with_anything_but_one_well_framed_reques
     }
     assert!(count > 0, "the good requests arrive");
 }
+
+#[test]
+fn hints_reach_a_client_of_http_2_before_the_answer() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = hostile(move |_, mut wire| {
+        if wire.try_head().is_some() {
+            wire.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+            let _ = told.lock().unwrap().recv_timeout(DEADLINE);
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal");
+        }
+    });
+    let front = secure(&everything_to(&[upstream.address()], "early_hints http2;"));
+    block_on(async {
+        let mut client = front.client().await;
+        let (mut answer, _) = client.send_request(asked("GET", "/").body(()).unwrap(), true).unwrap();
+        let hint = std::future::poll_fn(|cx| answer.poll_informational(cx)).await.unwrap().unwrap();
+        assert_eq!((hint.status().as_u16(), hint.headers().get("link").unwrap().as_bytes()), (103, &b"</a.css>"[..]));
+        go_on.send(()).unwrap();
+        assert_eq!(text(answer.await.unwrap().into_body()).await.0, "final");
+    });
+}

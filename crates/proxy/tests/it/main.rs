@@ -4,6 +4,7 @@
 
 mod conf;
 mod corpus;
+mod delivery;
 mod failure;
 mod fields;
 mod framing;
@@ -16,4 +17,5 @@ mod streaming;
 mod tls_upstream;
 mod upgrade;
 mod uploads;
+mod upstream_h2;
 mod upstreams;

@@ -39,7 +39,7 @@ fn the_reference_shows_every_directive_and_every_option() {
         let is_shown = match (directive, option) {
             (_, "") => true,
             ("dist_policy", policy) => text.contains(&format!("#   {policy} ")),
-            (_, "backup" | "optional") => of_directive().any(|line| line.contains(&format!(" {option}"))),
+            (_, "backup" | "optional" | "trusted") => of_directive().any(|line| line.contains(&format!(" {option}"))),
             (_, option) => of_directive().any(|line| line.contains(&format!(" {option}="))),
         };
         assert!(is_shown, "`{option}` of `{directive}` is missing in the reference");
