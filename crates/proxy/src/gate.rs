@@ -53,7 +53,7 @@ pub(crate) async fn pass(
     within_rate(shared, place, head, client)?;
     if let (Some(auth), Some(passwords)) = (&rules.basic_auth, &place.passwords) {
         let authorization = head.field_str("authorization");
-        match passwords.verify(authorization).await {
+        match passwords.verify(authorization, rate::client_key(client)).await {
             Verdict::Right => {}
             verdict => return Err(no_password(verdict, &auth.realm).into()),
         }

@@ -288,12 +288,26 @@ impl Group {
         sealer: &Sealer,
         now_ms: impl Fn() -> u64,
     ) -> Result<Lease, Refusal> {
-        let mut place: Option<(Waiting<'_>, Instant)> = None;
+        // Nearly always somebody has room, and nobody has to be listened to.
+        match self.pick_now(ask, sealer, &now_ms) {
+            Pick::One(lease) => Ok(lease),
+            Pick::None(refusal) => Err(refusal),
+            Pick::Full => Box::pin(self.wait_for_room(ask, sealer, &now_ms)).await,
+        }
+    }
+
+    async fn wait_for_room(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        sealer: &Sealer,
+        now_ms: &impl Fn() -> u64,
+    ) -> Result<Lease, Refusal> {
+        let (_waiting, deadline) = self.enqueue().ok_or(Refusal::Full)?;
         loop {
             // Listening begins before looking, so that no lease is dropped unheard in between.
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            match self.pick(&Ask { now_ms: now_ms(), ..*ask }, sealer) {
+            match self.pick_now(ask, sealer, now_ms) {
                 Pick::One(lease) => return Ok(lease),
                 Pick::None(refusal) => return Err(refusal),
                 Pick::Full => {}

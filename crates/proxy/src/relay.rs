@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use weaprous::AppService;
 
 use crate::access_log::WorkerLog;
-use crate::conf::{Action, Pass, Policy, Redirect, Respond, Timeouts};
+use crate::conf::{Action, EarlyHints, Pass, Policy, Redirect, Respond, Timeouts};
 use crate::gate::{self, Refused};
 use crate::group::{Ask, Group, Lease, Refusal};
 use crate::headers::{self, Hops, Onward};
