@@ -32,7 +32,8 @@ pub(super) fn location(builder: &mut Builder<'_>, path: &PathPattern, statement:
         builder.warn(at, "hardly any request has such a path, so this location is never reached", hint);
     }
     if path.as_str().contains("//") {
-        builder.warn(at, "paths are compared as sent, so this location takes only those with two slashes as well", "");
+        let hint = "a path with two slashes may be read as one of another location, which is refused";
+        builder.warn(at, "no request reaches this location", hint);
     }
     if let Some((rewrite, at)) = &own.rewrite {
         let ours = path.as_str().trim_end_matches('/');
@@ -51,6 +52,12 @@ fn of_block(builder: &mut Builder<'_>, draft: &Draft) {
     {
         let hint = "the first rule that matches decides; put `all` last";
         builder.warn(*at, "this rule is never looked at: one for `all` stands before it", hint);
+    }
+    if let Some((_, at)) = draft.access.last()
+        && draft.access.iter().all(|(rule, _)| rule.allow)
+    {
+        let hint = "end with `deny all;` to keep all others out";
+        builder.warn(*at, "this keeps nobody out: without a match everybody is allowed", hint);
     }
     if draft.answers_itself() {
         for (name, at) in &draft.only_for_backends {
