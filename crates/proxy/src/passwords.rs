@@ -5,7 +5,7 @@
 //! right is remembered for [`REMEMBERED_FOR`] as a keyed MAC, since browsers send it with every request and a
 //! hash takes tens of milliseconds on purpose. Nothing here is ever logged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a right password counts without being compared again; so long a removed one still works.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
@@ -26,6 +26,8 @@ const REMEMBERED_MAX: usize = 4096;
 const HASHES_AT_ONCE: usize = 2;
 /// Requests waiting for a hash; about two seconds' worth. More are refused as busy.
 const WAITING_MAX: usize = 64;
+/// Of one client: whoever guesses is not to keep others from being let in.
+const WAITING_PER_CLIENT_MAX: u32 = 4;
 /// Longest password file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest `name:password`, in bytes.
@@ -33,6 +35,39 @@ const PAIR_BYTES_MAX: usize = 1024;
 
 static HASHING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(HASHES_AT_ONCE)));
 static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
+/// How many of them are of which client; no more entries than [`WAITING_MAX`].
+static CLIENTS: Mutex<BTreeMap<[u8; 8], u32>> = Mutex::new(BTreeMap::new());
+
+/// A place among those who wait for a hash.
+struct Waiting {
+    client: [u8; 8],
+    _one_of_all: SemaphorePermit<'static>,
+}
+
+impl Waiting {
+    fn take(client: [u8; 8]) -> Option<Self> {
+        let one_of_all = WAITING.try_acquire().ok()?;
+        let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = clients.entry(client).or_default();
+        if *waiting >= WAITING_PER_CLIENT_MAX {
+            return None;
+        }
+        *waiting += 1;
+        Some(Self { client, _one_of_all: one_of_all })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = clients.get_mut(&self.client) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
 
 /// What a look at somebody's password brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +101,17 @@ impl Passwords {
         Self { file: file.to_owned(), key, remembered: Mutex::default() }
     }
 
-    /// Whether an `Authorization` field is that of somebody in the file.
-    pub(crate) async fn verify(&self, authorization: Option<&str>) -> Verdict {
+    /// Whether an `Authorization` field is that of somebody in the file. `client` is what [`client_key`] makes of its
+    /// address.
+    ///
+    /// [`client_key`]: crate::rate::client_key
+    pub(crate) async fn verify(&self, authorization: Option<&str>, client: [u8; 8]) -> Verdict {
         let Some((user, password)) = authorization.and_then(pair) else { return Verdict::Wrong };
         let mark = hmac::sign(&self.key, format!("{}:{user}:{password}", user.len()).as_bytes()).as_ref().to_vec();
         if self.is_remembered(&mark) {
             return Verdict::Right;
         }
-        let Ok(_place) = WAITING.try_acquire() else { return Verdict::Busy };
+        let Some(_place) = Waiting::take(client) else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&HASHING).acquire_owned().await else { return Verdict::Busy };
         let file = self.file.clone();
         let looked_up = tokio::task::spawn_blocking(move || {
@@ -202,7 +240,7 @@ mod tests {
         let file = file(&format!("# people\nalice:{hash}\nbob:plain text\n"));
         let passwords = Passwords::new(file.path());
         let check = |authorization: Option<&str>, expect| {
-            assert_eq!(run(passwords.verify(authorization)), expect, "{authorization:?}");
+            assert_eq!(run(passwords.verify(authorization, [1; 8])), expect, "{authorization:?}");
         };
         for round in 0..2 {
             check(Some(&basic("alice:right: horse")), Verdict::Right);
@@ -221,8 +259,20 @@ mod tests {
     #[test]
     fn without_its_file_nobody_gets_in() {
         let passwords = Passwords::new(Path::new("no/such/file"));
-        assert_eq!(run(passwords.verify(Some(&basic("a:b")))), Verdict::Broken);
+        assert_eq!(run(passwords.verify(Some(&basic("a:b")), [2; 8])), Verdict::Broken);
         let empty = file("");
-        assert_eq!(run(Passwords::new(empty.path()).verify(Some(&basic("a:b")))), Verdict::Wrong);
+        assert_eq!(run(Passwords::new(empty.path()).verify(Some(&basic("a:b")), [2; 8])), Verdict::Wrong);
+    }
+
+    #[test]
+    fn whoever_guesses_keeps_nobody_else_out() {
+        let file = file(&format!("alice:{}\n", hash_of("secret")));
+        let passwords = Passwords::new(file.path());
+        let guesses: Vec<Waiting> = (0..WAITING_PER_CLIENT_MAX).map(|_| Waiting::take([7; 8]).unwrap()).collect();
+        assert_eq!(run(passwords.verify(Some(&basic("alice:guess")), [7; 8])), Verdict::Busy);
+        assert_eq!(run(passwords.verify(Some(&basic("alice:secret")), [8; 8])), Verdict::Right);
+        drop(guesses);
+        assert_eq!(run(passwords.verify(Some(&basic("alice:guess")), [7; 8])), Verdict::Wrong);
+        assert!(!CLIENTS.lock().unwrap().contains_key(&[7; 8]), "nothing is kept of those who have left");
     }
 }
