@@ -314,6 +314,10 @@ pub(crate) struct Serve {
     /// Speaks https with this machine's own certificate (see `weaprous cert`), or with that of --tls-cert
     #[arg(long)]
     pub(crate) tls: bool,
+    /// With --tls and this machine's own certificate: port without encryption that explains how to trust it and leads to
+    /// the other one; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) trust_port: u16,
     /// With --tls: this machine's certificate is in the folder `tls` of this one [default: ~/.local/share/weaprous]
     #[arg(long, value_name = "DIR", env = "WEAPROUS_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -4,6 +4,7 @@
 //!   old                                     new
 //!    │◄── starts it, or it connects ─────────│   over a Unix socket, of the same user only
 //!    ├── addresses and descriptors ─────────►│   the very sockets: what waits in their queues stays there
+//!    ├── what else it should know ──────────►│   the key of sticky cookies, operators' orders
 //!    │                                       │   reads its configuration, starts its workers
 //!    │◄───────────────── "ready" ────────────┤
 //!    stops accepting, drains, leaves         serves
@@ -29,6 +30,8 @@ const BATCH: usize = 64;
 const SOCKETS_MAX: usize = 4096;
 /// Longest text of one batch, in bytes: an address has fewer than 64.
 const TEXT_BYTES_MAX: usize = BATCH * 64;
+/// Longest text beside the sockets, in bytes: a key, and a line for each server that an operator has stopped.
+const LEGACY_BYTES_MAX: usize = 1024 * 1024;
 /// How long each step may take on the side that waits for data.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the new process may take until it is ready: it reads its configuration and starts its threads.
@@ -38,17 +41,18 @@ const READY: &[u8] = b"ready\n";
 /// Longest report of the new process, in bytes.
 const REPORT_BYTES_MAX: u64 = 4096;
 
-/// Sends every socket, then waits until the other process serves.
+/// Sends every socket and a text for the other process, then waits until it serves.
 ///
 /// # Errors
 /// It does not: the caller goes on as before.
-pub(crate) fn give(channel: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
+pub(crate) fn give(channel: &UnixStream, sockets: &[TcpListener], legacy: &str) -> io::Result<()> {
     channel.set_write_timeout(Some(STEP_TIMEOUT))?;
     channel.set_read_timeout(Some(READY_TIMEOUT))?;
     for batch in sockets.chunks(BATCH) {
         send_batch(channel, batch)?;
     }
     send_batch(channel, &[])?;
+    send_text(channel, legacy)?;
     let mut report = Vec::new();
     for byte in BufReader::new(channel.take(REPORT_BYTES_MAX)).bytes() {
         report.push(byte?);
@@ -63,8 +67,16 @@ pub(crate) fn give(channel: &UnixStream, sockets: &[TcpListener]) -> io::Result<
     Err(io::Error::other(if report.is_empty() { "it ended before it was ready".to_owned() } else { report }))
 }
 
-/// Receives the sockets of the other process with their addresses.
-pub(crate) fn take(channel: &UnixStream) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
+/// What the other process has handed over.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) sockets: Vec<(SocketAddr, TcpListener)>,
+    /// What it says beside.
+    pub(crate) legacy: String,
+}
+
+/// Receives the sockets of the other process with their addresses, and its text.
+pub(crate) fn take(channel: &UnixStream) -> io::Result<Taken> {
     channel.set_read_timeout(Some(STEP_TIMEOUT))?;
     channel.set_write_timeout(Some(STEP_TIMEOUT))?;
     let mut sockets = Vec::new();
@@ -82,7 +94,7 @@ pub(crate) fn take(channel: &UnixStream) -> io::Result<Vec<(SocketAddr, TcpListe
             return Err(invalid("too many sockets"));
         }
     }
-    Ok(sockets)
+    Ok(Taken { sockets, legacy: receive_text(channel)? })
 }
 
 /// Tells the other process that this one serves.
@@ -157,6 +169,27 @@ fn receive_batch(channel: &UnixStream) -> io::Result<Option<Vec<(SocketAddr, Own
     Ok(Some(addresses.into_iter().zip(descriptors).collect()))
 }
 
+fn send_text(mut channel: &UnixStream, text: &str) -> io::Result<()> {
+    if text.len() > LEGACY_BYTES_MAX {
+        return Err(invalid("too much to say"));
+    }
+    let length = u32::try_from(text.len()).map_err(|_| invalid("too long"))?.to_be_bytes();
+    channel.write_all(&length)?;
+    channel.write_all(text.as_bytes())
+}
+
+fn receive_text(mut channel: &UnixStream) -> io::Result<String> {
+    let mut length = [0; 4];
+    channel.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > LEGACY_BYTES_MAX {
+        return Err(invalid("too long"));
+    }
+    let mut text = vec![0; length];
+    channel.read_exact(&mut text)?;
+    String::from_utf8(text).map_err(|_| invalid("no text"))
+}
+
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
@@ -178,8 +211,9 @@ mod tests {
         let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
         let mut waiting = TcpStream::connect(addresses[BATCH + 1]).unwrap();
         waiting.write_all(b"early").unwrap();
-        let giver = std::thread::spawn(move || give(&old, &sockets)); // and closes them at its end
-        let taken = take(&new).unwrap();
+        let giver = std::thread::spawn(move || give(&old, &sockets, "the rest\n")); // and closes them at its end
+        let Taken { sockets: taken, legacy } = take(&new).unwrap();
+        assert_eq!(legacy, "the rest\n");
         say_ready(&new).unwrap();
         giver.join().unwrap().unwrap();
         assert_eq!(taken.iter().map(|(address, _)| *address).collect::<Vec<_>>(), addresses);
@@ -202,7 +236,7 @@ mod tests {
                     say_failed(&new, report);
                 }
             });
-            let error = give(&old, &sockets).unwrap_err().to_string();
+            let error = give(&old, &sockets, "").unwrap_err().to_string();
             taker.join().unwrap();
             let expect = report.map_or("it ended before it was ready", |_| "failed: no such file | at all");
             assert_eq!(error, expect);
@@ -227,7 +261,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for nonsense in [&b"\xff\xff\xff\xff"[..], b"\0\0\0\x04abc\n", b"\0\0\0\x0c127.0.0.1:1\n", b"\0\0"] {
+        for nonsense in [
+            &b"\xff\xff\xff\xff"[..],
+            b"\0\0\0\x04abc\n",
+            b"\0\0\0\x0c127.0.0.1:1\n",
+            b"\0\0",
+            b"\0\0\0\0\0\0\0\x01",
+            b"\0\0\0\0\xff\0\0\0",
+        ] {
             let (old, new) = UnixStream::pair().unwrap();
             (&old).write_all(nonsense).unwrap();
             drop(old);

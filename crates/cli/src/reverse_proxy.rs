@@ -9,7 +9,7 @@
 
 use crate::args::{Operation, Proxy as Arguments};
 use crate::exit::Failure;
-use crate::handover;
+use crate::handover::{self, Taken};
 use crate::listeners::Listeners;
 use crate::servers::proxy_settings;
 use crate::signals::{Asked, Signals};
@@ -19,7 +19,7 @@ use crate::tls::with_files;
 use anyhow::Context as _;
 use engine::{Running, Server, Stop, Tls, TrustedProxies};
 use proxy::conf::{Listen, ListenTls, Network};
-use proxy::{Admin, Config, LogSettings, LogTarget, Proxy, Token};
+use proxy::{Admin, Config, Legacy, LogSettings, LogTarget, Proxy, Token};
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
@@ -80,13 +80,17 @@ fn channel(operation: &Operation) -> Result<Option<UnixStream>, Failure> {
 
 fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Failure> {
     let signals = Signals::new()?;
-    let inherited = match channel {
+    let Taken { sockets: inherited, legacy } = match channel {
         Some(channel) => handover::take(channel).context("the sockets of the process before cannot be taken over")?,
-        None => systemd::sockets().context("the sockets of systemd cannot be used")?,
+        None => Taken {
+            sockets: systemd::sockets().context("the sockets of systemd cannot be used")?,
+            legacy: String::new(),
+        },
     };
+    let legacy: Legacy = legacy.parse().context("the process before has left something unknown")?;
     let tls = with_files(&args.tls)?;
     let config = load(args)?;
-    let proxy = Proxy::open(&config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let proxy = Proxy::open_after(&config, &legacy).map_err(|error| Failure::Usage(error.to_string()))?;
     let (stop, streams_end) = (Stop::new(), Stop::new());
     proxy.streams_end_with(streams_end.clone());
     let beside = proxy.clone();
@@ -471,10 +475,10 @@ impl Operator {
             return;
         }
         let begun = channel.and_then(|channel| Ok((channel, self.listeners.clones()?)));
-        let done = self.handed_over.clone();
+        let (done, legacy) = (self.handed_over.clone(), self.proxy.legacy().to_text());
         match begun {
             Ok((channel, sockets)) => {
-                std::thread::spawn(move || done.blocking_send(handover::give(&channel, &sockets)));
+                std::thread::spawn(move || done.blocking_send(handover::give(&channel, &sockets, &legacy)));
             }
             Err(error) => {
                 self.is_handing_over = false;

@@ -9,14 +9,14 @@ mod upload;
 use crate::args::Serve;
 use crate::exit::Failure;
 use crate::network::lan_addr;
-use crate::servers::{listen_app_over, serve};
+use crate::servers::{listen, listen_app_over, serve};
 use crate::tls;
 use anyhow::Context as _;
 use engine::{Server, Settings};
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stdout};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use weaprous::Files;
 use weaprous::layers::{AccessLog, BasicAuth, LogFormat};
 use weaprous::prelude::*;
@@ -27,15 +27,23 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let address = SocketAddr::new(args.server_ip, args.port);
     let (tls, own) = match tls::with_files(&args.tls_files)? {
         None if args.tls => {
-            let own = tls::lan(&tls::folder(args.data_dir.as_deref())?, &[])?;
-            (Some(tls::with_lan(&own)?), Some(own))
+            let folder = tls::folder(args.data_dir.as_deref())?;
+            let own = tls::lan(&folder, &[])?;
+            (Some(tls::with_lan(&own)?), Some((own, folder)))
         }
         from_files => (from_files, None),
     };
-    let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--port", app)?;
+    let mut server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--port", app)?;
     let bound = *server.local_addrs().first().context("a server listens somewhere")?;
+    if let Some((certificate, folder)) = &own {
+        let beside = tls::beside(Some(certificate.clone()), bound.port());
+        let folder = folder.clone();
+        server = listen(server, SocketAddr::new(args.server_ip, args.trust_port), "--trust-port", beside)?
+            .on_one_worker(move || tls::keep_renewed(folder));
+    }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let greeting = Greeting { args, scheme, bound, trust: own.map(|own| own.page) };
+    let trust = server.local_addrs().get(1).map(SocketAddr::port);
+    let greeting = Greeting { args, scheme, bound, trust };
     serve(server, || print!("{}", greeting.text()))
 }
 
@@ -71,6 +79,7 @@ fn app(args: &Serve) -> Result<App, Failure> {
         }
         // What is added must not be sent in place of what was there: `a.txt.gz` would be, for `a.txt`.
         files = files.upload_form(true).precompressed(false);
+        weaprous::multipart::discard_leftovers(&folder);
         app = app.add_route(upload::route(folder, args.hidden, args.upload_mib_max));
     }
     Ok(app.route("/{path..}", [GET], files))
@@ -81,8 +90,8 @@ struct Greeting<'a> {
     args: &'a Serve,
     scheme: &'static str,
     bound: SocketAddr,
-    /// The page that explains how to trust the certificate, if that is this machine's own.
-    trust: Option<PathBuf>,
+    /// The port with the page that explains how to trust the certificate, if that is this machine's own.
+    trust: Option<u16>,
 }
 
 impl Greeting<'_> {
@@ -90,11 +99,13 @@ impl Greeting<'_> {
         let mut text = String::new();
         let folder = self.args.dir.canonicalize().unwrap_or_else(|_| self.args.dir.clone());
         let _ = writeln!(text, "Serving {}\n", folder.display());
-        if let Some(page) = &self.trust {
-            let page = page.display();
-            let _ = writeln!(text, "Browsers warn of its certificate until they trust it: {page} says how.\n");
-        }
         let ip = self.bound.ip();
+        if let Some(port) = self.trust {
+            let shown = if ip.is_unspecified() { lan_addr(ip).unwrap_or(loopback(ip)) } else { ip };
+            let page = SocketAddr::new(shown, port);
+            let _ =
+                writeln!(text, "Browsers warn of its certificate until they trust it: http://{page}/trust says how.\n");
+        }
         let _ = writeln!(text, "  here     {}", self.url(if ip.is_unspecified() { loopback(ip) } else { ip }));
         if ip.is_loopback() {
             let _ = writeln!(text, "\nOnly this machine can see it. --server-ip 0.0.0.0 shows it to the network.");

@@ -58,6 +58,7 @@ pub use access_log::{LogError, LogFormat, LogSettings, LogTarget};
 pub use admin::{Admin, AdminError, Token};
 pub use conf::{Config, ConfigError, ConfigWarning, LoadError};
 pub use counters::{Snapshot, UpstreamSnapshot};
+pub use legacy::{Legacy, NoLegacy};
 pub use metrics::{Durations, RouteCounts, ServerCounts, ServerStatus, State, Status};
 pub use proxy::{OpenError, Proxy, UnknownServer};
 pub use relay::Relay;

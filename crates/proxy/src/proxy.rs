@@ -18,6 +18,7 @@ use crate::conf::{self, Action, Config, Network, Rules, Timeouts};
 use crate::counters::{Counters, Snapshot, UpstreamSnapshot};
 use crate::folder::Folder;
 use crate::group::{Group, Registry, shown_name};
+use crate::legacy::{Legacy, Order};
 use crate::metrics::{Metrics, Route, ServerCounts, ServerStatus, State, Status};
 use crate::passwords::Passwords;
 use crate::rate::Limiter;
@@ -86,8 +87,40 @@ impl Proxy {
         Ok(Self::assemble(config)?)
     }
 
+    /// As [`Proxy::open`], taking over what the proxy before has left. Orders for servers that the configuration no
+    /// longer has, or that are known by name only, are not carried on.
+    ///
+    /// # Errors
+    /// As [`Proxy::open`].
+    pub fn open_after(config: &Config, legacy: &Legacy) -> Result<Self, OpenError> {
+        check_tls(config)?;
+        let sealer = legacy.sticky_key.map_or_else(Sealer::random, Sealer::new);
+        let proxy = Self::assemble_with(config, sealer)?;
+        for Order { upstream, server, state } in &legacy.orders {
+            if proxy.order(upstream, *server, *state).is_err() {
+                tracing::warn!(upstream, %server, "an operator's order is for a server that is not known now");
+            }
+        }
+        Ok(proxy)
+    }
+
+    /// What the next version of this program is to know.
+    pub fn legacy(&self) -> Legacy {
+        let shared = self.live.current().1;
+        let orders = shared.named_servers().into_iter().filter_map(|(upstream, member)| {
+            let state = member.control.state(true);
+            let is_order = matches!(state, State::Draining | State::Disabled);
+            is_order.then(|| Order { upstream: upstream.to_owned(), server: member.address, state })
+        });
+        Legacy { sticky_key: Some(shared.sealer.secret()), orders: orders.collect() }
+    }
+
     fn assemble(config: &Config) -> Result<Self, LogError> {
-        let base = Arc::new(Base::new());
+        Self::assemble_with(config, Sealer::random())
+    }
+
+    fn assemble_with(config: &Config, sealer: Sealer) -> Result<Self, LogError> {
+        let base = Arc::new(Base::new(sealer));
         let shared = Arc::new(Shared::new(config, base, None)?);
         let state = Mutex::new(Current { shared, config: config.clone() });
         Ok(Self { live: Arc::new(Live { state, version: AtomicU64::new(0), changed: Notify::new() }) })
@@ -257,11 +290,11 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    fn new() -> Self {
+    fn new(sealer: Sealer) -> Self {
         let metrics = Arc::new(Metrics::new());
         Self {
             registry: Registry::new(Arc::clone(&metrics)),
-            sealer: Sealer::random(),
+            sealer,
             name: format!("weaprous-{:08x}", RandomState::new().hash_one(0) as u32),
             counters: Counters::default(),
             metrics,

@@ -323,6 +323,48 @@ fn upgrades_under_load_fail_no_request_and_leave_streams_to_the_old_one() {
 }
 
 #[test]
+fn an_upgrade_keeps_sticky_sessions_and_what_the_operator_has_ordered() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["one", "two", "three"].map(Upstream::start);
+    let control = folder.path().join("control");
+    let servers: Vec<String> = names.iter().map(|upstream| format!("server {};", upstream.address)).collect();
+    let config = format!(
+        "upstream app {{ {} dist_policy sticky route; }}\nhost default {{ proxy_pass http://app; }}\n",
+        servers.concat()
+    );
+    let mut front = Front::start(folder.path(), &config, &["--control", control.to_str().unwrap()]);
+    let drain = serde_json::json!({ "upstream": "app", "server": names[2].address.to_string(), "state": "draining" });
+    let json_type = [("Content-Type", "application/json")];
+    let ordered = request(front.admin, "POST", "/api/servers", &json_type, &drain.to_string());
+    assert_eq!(ordered.status, 200, "{}", ordered.text());
+    let sessions: Vec<(String, String)> = (0..4)
+        .map(|_| {
+            let first = get(front.address, "/", &[]);
+            let cookie = first.field("set-cookie").expect("a sticky cookie").split(';').next().unwrap().to_owned();
+            (cookie, first.text().to_owned())
+        })
+        .collect();
+
+    front.process.signal("USR2");
+    front.process.wait_for_text("  proxy    http://");
+    let end = Instant::now() + DEADLINE;
+    while front.process.try_end().is_none() {
+        assert!(Instant::now() < end, "the first one is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for _ in 0..3 {
+        for (cookie, who) in &sessions {
+            assert_eq!(get(front.address, "/", &[("Cookie", cookie)]).text(), who, "{cookie}");
+        }
+    }
+    let status = front.status();
+    let servers = status["upstreams"][0]["servers"].as_array().unwrap();
+    let states: Vec<&str> = servers.iter().filter_map(|server| server["state"].as_str()).collect();
+    assert_eq!(states, ["up", "up", "draining"]);
+    signal(pid_of_listener(control.to_str().unwrap()), "TERM");
+}
+
+#[test]
 fn a_next_version_that_cannot_start_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let one = Upstream::start("one");

@@ -1,9 +1,13 @@
 //! `weaprous serve`: a folder on the network.
 
+use crate::support::http::get;
 use crate::support::process::Weaprous;
+use rustls::pki_types::CertificateDer;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testkit::{RawClient, RawResponse};
 
@@ -99,10 +103,23 @@ fn its_own_certificate_lies_where_the_data_does_and_is_explained() {
     let served = folder.path().to_str().expect("a temporary folder's name is text");
     let args = ["serve", served, "--port", "0", "--tls", "--data-dir", data_dir, "--server-ip", "127.0.0.1"];
     let mut process = Weaprous::start(args.iter());
-    process.wait_for_text("  here     https://127.0.0.1:");
-    let page = data.path().join("tls/trust.html");
-    process.wait_for_text(&page.display().to_string());
-    assert!(page.is_file());
+    let here = process.wait_for_text("  here     https://127.0.0.1:");
+    let secure: SocketAddr = here.split("https://").nth(1).unwrap().trim().parse().unwrap();
+    let line = process.wait_for_text("/trust says how");
+    let trust: SocketAddr = line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+
+    let page = get(trust, "/trust", &[]);
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("/trust/ca.crt"), "{}", page.text());
+    let authority = CertificateDer::from(get(trust, "/trust/ca.crt", &[]).body);
+    let moved = get(trust, "/notes.txt", &[]);
+    let expect = format!("https://127.0.0.1:{}/notes.txt", secure.port());
+    assert_eq!((moved.status, moved.field("location")), (308, Some(expect.as_str())));
+    let mut client = testkit::tls::connect(secure, &authority, "127.0.0.1", b"http/1.1").unwrap();
+    write!(client, "GET /notes.txt HTTP/1.1\r\nHost: {secure}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("notes"), "{answer}");
 }
 
 #[test]
@@ -166,6 +183,42 @@ fn files_can_be_added_and_none_is_replaced() {
         "no leftovers"
     );
     assert!(names(outside.path()).is_empty());
+}
+
+/// What a killed server had received so far lies there under a hidden name, until a server is there again.
+#[test]
+fn an_upload_that_a_kill_broke_off_leaves_nothing() {
+    let folder = folder();
+    let leftovers = |below: &str| {
+        let entries = fs::read_dir(folder.path().join(below)).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().contains("upload")).count()
+    };
+    let begin = |shown: &Shown, target: &str| {
+        let mut client = RawClient::connect(shown.addr);
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: {}\r\nContent-Length: 900000\r\n\
+             Content-Type: multipart/form-data; boundary=xyz\r\n\r\n--xyz\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"big\"\r\n\r\n{}",
+            shown.addr,
+            "x".repeat(600_000)
+        ));
+        client
+    };
+    let arguments = ["--server-ip", "127.0.0.1", "--upload"];
+    let mut shown = serve(folder.path(), &arguments);
+    let clients = [begin(&shown, "/"), begin(&shown, "/photos/")];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while leftovers("") + leftovers("photos") < 2 {
+        assert!(Instant::now() < deadline, "the uploads do not begin");
+        std::thread::yield_now();
+    }
+    shown.process.kill_9();
+    drop(clients);
+    assert_eq!((leftovers(""), leftovers("photos")), (1, 1), "nobody was there to delete them");
+    let shown = serve(folder.path(), &arguments);
+    assert_eq!(leftovers(""), 0, "the next one does, before it listens");
+    assert_eq!(shown.upload("/photos/", "two.txt", "two", &[]).status, 303);
+    assert_eq!(leftovers("photos"), 0, "and in other folders when they are used");
 }
 
 /// A page that has its own name point at this machine reads and adds nothing.

@@ -4,21 +4,37 @@
 use std::fmt::Write as _;
 
 use ring::hmac;
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// Bytes of the MAC in a cookie: nobody guesses 128 bits.
 const TOKEN_BYTES: usize = 16;
 
+/// Bytes of a key: as many as the hash has.
+pub(crate) const KEY_BYTES: usize = 32;
+
 /// Makes and recognises cookies.
 pub(crate) struct Sealer {
+    secret: [u8; KEY_BYTES],
     key: hmac::Key,
 }
 
 impl Sealer {
     /// One with a key of its own: what another one made is not recognised.
     pub(crate) fn random() -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-        Self { key: key.expect("the system has randomness, without which nothing here can be kept secret") }
+        let mut secret = [0; KEY_BYTES];
+        let filled = SystemRandom::new().fill(&mut secret);
+        filled.expect("the system has randomness, without which nothing here can be kept secret");
+        Self::new(secret)
+    }
+
+    /// One that recognises what another one with the same key made.
+    pub(crate) fn new(secret: [u8; KEY_BYTES]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), secret }
+    }
+
+    /// Its key, for a successor.
+    pub(crate) fn secret(&self) -> [u8; KEY_BYTES] {
+        self.secret
     }
 
     /// The cookie's value for a backend of an upstream.
@@ -64,6 +80,7 @@ mod tests {
         assert!(!sealer.is_for(&value, "ap", "p10.0.0.1:80"));
         assert!(!sealer.is_for(&value[..31], "app", "10.0.0.1:80"));
         assert!(!sealer.is_for("", "app", "10.0.0.1:80"));
+        assert!(Sealer::new(sealer.secret()).is_for(&value, "app", "10.0.0.1:80"));
         assert!(!Sealer::random().is_for(&value, "app", "10.0.0.1:80"));
     }
 }
