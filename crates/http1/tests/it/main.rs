@@ -5,6 +5,7 @@ mod cases;
 mod conformance;
 mod corpus;
 mod differential;
+mod forward;
 mod properties;
 mod transcript;
 mod wire;

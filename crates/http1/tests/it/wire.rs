@@ -1,5 +1,6 @@
 //! Runs the writing side of case files: what the encoder puts on the wire, escaped.
 
+use crate::forward;
 use bytes::BytesMut;
 use http1::{
     Event, Fields, Framing, Limits, RequestDecoder, RequestSpec, ResponseDecoder, ResponseSpec, StatusCode, Version,
@@ -72,21 +73,9 @@ fn forward_request(bytes: &[u8]) -> Outcome {
     let Some(Event::Head(head)) = decoder.poll(&mut input)? else {
         panic!("a head comes first");
     };
-    let mut fields = Fields::new();
-    fields.append("Host", head.host())?;
     let listed = |name: &[u8]| head.connection_tokens().any(|option| option.eq_ignore_ascii_case(name));
-    fields.extend_received(head.fields(), |name| {
-        !is_hop_by_hop(name) && !listed(name) && !name.eq_ignore_ascii_case(b"host")
-    })?;
     let mut out = Vec::new();
-    let spec = RequestSpec {
-        method: head.method(),
-        target: head.path(),
-        fields: &fields,
-        framing: head.framing(),
-        keep_alive: true,
-    };
-    let mut body = write_request_head(&mut out, &spec)?;
+    let mut body = forward::request(&mut out, &head, head.path(), |name| !is_hop_by_hop(name) && !listed(name))?;
     loop {
         match decoder.poll(&mut input)?.expect("the body is complete") {
             Event::Data(data) => body.data(&mut out, &data)?,
@@ -107,24 +96,8 @@ fn forward_response(bytes: &[u8]) -> Outcome {
     let Some(Event::Head(head)) = decoder.poll(&mut input)? else {
         panic!("a head comes first");
     };
-    let mut fields = Fields::new();
-    fields.extend_received(head.fields(), |name| !is_hop_by_hop(name))?;
-    let framing = match (head.framing(), head.content_length()) {
-        (Framing::None, Some(length)) => Framing::Length(length),
-        (Framing::UntilClose, _) => Framing::Chunked,
-        (framing, _) => framing,
-    };
     let mut out = Vec::new();
-    let spec = ResponseSpec {
-        request_method: http1::Method::Get,
-        request_version: Version::Http11,
-        status: head.status(),
-        fields: &fields,
-        framing,
-        keep_alive: true,
-        date: None,
-    };
-    let mut written = write_response_head(&mut out, &spec);
+    let mut written = forward::response(&mut out, &head, http1::Method::Get, |name| !is_hop_by_hop(name))?;
     loop {
         match decoder.poll(&mut input)? {
             Some(Event::Data(data)) => written.body.data(&mut out, &data)?,

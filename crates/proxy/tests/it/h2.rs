@@ -15,6 +15,7 @@ use http::{HeaderMap, Request as Asked};
 use proxy::{Config, Proxy};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, StreamOwned};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use crate::harness::*;
@@ -178,6 +179,63 @@ fn an_event_stream_is_not_held_back() {
             go.send(()).unwrap();
         }
     });
+}
+
+/// What a browser does with `new WebSocket(…)` on a connection of HTTP/2 (RFC 8441): the upstream sees the switch of
+/// HTTP/1.1 that it knows.
+#[test]
+fn f17_a_websocket_inside_http2_is_a_switch_to_the_upstream() {
+    let upstream = upstream(|| {
+        |request: engine::Request| async move {
+            let head = &request.head;
+            let key = head.field_str("sec-websocket-key").unwrap_or_default().len();
+            let seen = format!("{} {} {} {key}", head.version(), head.method(), head.target());
+            if head.path() == "/refused" {
+                return engine::Response::text(engine::StatusCode::FORBIDDEN, seen);
+            }
+            let response = request.upgrade("websocket", async |mut stream| {
+                let mut buffer = [0; 5];
+                while stream.read_exact(&mut buffer).await.is_ok() {
+                    buffer.make_ascii_uppercase();
+                    stream.write_all(&buffer).await.unwrap();
+                }
+            });
+            response.field("x-seen", seen).field("sec-websocket-accept", "x")
+        }
+    });
+    let front = secure(&everything_to(&[address(&upstream)], ""));
+    block_on(async {
+        let mut sender = front.client().await;
+        while !sender.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await; // until the server's settings are here
+        }
+        let ask = |target: &str| {
+            let asked = Asked::connect(format!("https://localhost{target}")).header("sec-websocket-version", "13");
+            asked.extension(h2::ext::Protocol::from_static("websocket")).body(()).unwrap()
+        };
+        let (answer, mut stream) = sender.send_request(ask("/chat?a=b"), false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["x-seen"], "HTTP/1.1 GET /chat?a=b 24");
+        for gone in ["sec-websocket-accept", "upgrade", "connection"] {
+            assert!(!answer.headers().contains_key(gone), "{gone}");
+        }
+        let mut content = answer.into_body();
+        for _ in 0..3 {
+            stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+            let data = content.data().await.unwrap().unwrap();
+            content.flow_control().release_capacity(data.len()).unwrap();
+            assert_eq!(data, "HELLO");
+        }
+        assert_eq!((front.proxy.snapshot().tunnels, front.proxy.snapshot().tunnels_open), (1, 1));
+        stream.send_data(Bytes::new(), true).unwrap();
+        while let Some(data) = content.data().await {
+            assert!(data.expect("an end, not a reset").is_empty());
+        }
+        let (answer, _stream) = sender.send_request(ask("/refused"), false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 403);
+    });
+    eventually("the tunnel is closed", || front.proxy.snapshot().tunnels_open == 0);
 }
 
 #[test]

@@ -4,7 +4,11 @@ use crate::support::{ask, connect, get, serve};
 use engine::Running;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
+use std::future::poll_fn;
 use std::os::unix::fs::symlink;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use weaprous::files::{FileCache, Freshness};
@@ -652,4 +656,52 @@ fn what_is_kept_in_memory_is_compared_with_the_disk() {
     }
     assert_eq!(get(&rarely, "/text.txt", &[]).text(), TEXT, "kept whole");
     assert!(get(&rarely, "/large.bin", &[]).body == large(), "kept open");
+}
+
+/// Reading a folder and writing its page each wait for the blocking pool: a worker does neither.
+#[test]
+fn a_listing_is_no_work_of_the_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..100 {
+        fs::write(folder.path().join(format!("{number}.txt")), "x").unwrap();
+    }
+    let app = App::new().route("/{path..}", [GET], Files::dir(folder.path()).unwrap().listing(true));
+    let service = app.into_service().unwrap()();
+    let asked = http::Request::get("http://test/").body(()).unwrap().into_parts().0;
+    let head = engine::RequestHead::from_http(&asked, false, &engine::Limits::default()).unwrap();
+    let at = "127.0.0.1:1".parse().unwrap();
+    let request = engine::Request::new(head, engine::Body::Empty, Rc::new(engine::Peer::new(at, at, Stop::new())));
+    let pool_of_one = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let (begin, begun) = std::sync::mpsc::channel();
+    // Holds the pool's one thread until it is told to go on.
+    let hold = || {
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let begin = begin.clone();
+        drop(tokio::task::spawn_blocking(move || {
+            begin.send(()).unwrap();
+            let _ = gate.recv();
+        }));
+        go
+    };
+    pool_of_one.block_on(async {
+        let before_reading = hold();
+        let mut answer = pin!(engine::Service::call(&service, request));
+        assert!(poll_once(&mut answer).await.is_none(), "the folder is read on the worker");
+        let before_writing = hold();
+        begun.recv().unwrap();
+        drop(before_reading);
+        begun.recv().unwrap(); // and so it has been read
+        assert!(poll_once(&mut answer).await.is_none(), "the page is written on the worker");
+        drop(before_writing);
+        let response = answer.await;
+        assert!(response.body.exact_len().unwrap() > 100 * 20, "{response:?}");
+    });
+}
+
+async fn poll_once<T>(future: &mut Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
