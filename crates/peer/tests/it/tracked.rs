@@ -304,13 +304,11 @@ async fn links_are_made_again_while_the_tracker_is_away() {
     assert_eq!(tracker.log_of("general", 21).await.len(), 21);
 }
 
-#[tokio::test]
-async fn who_cannot_be_reached_is_reached_through_the_relay() {
-    let tracker = Tracker::start().await;
+/// Two who give addresses at which nobody listens find each other all the same, and one hears the other. Both go on.
+async fn speak_through_the_relay(settings: impl Fn(&Actor) -> Settings, text: &str) -> (Running, Running) {
     let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
-    // both give addresses at which nobody listens
     let hidden = |actor: &Actor| {
-        let mut settings = tracker.settings(actor);
+        let mut settings = settings(actor);
         settings.advertise = vec!["127.0.0.1:1".parse().unwrap()];
         settings
     };
@@ -318,10 +316,17 @@ async fn who_cannot_be_reached_is_reached_through_the_relay() {
     let mut b = bob.run_with(hidden(&bob)).await;
     assert_eq!(a.links_with(bob.device).await, Path::Relayed);
     assert_eq!(b.links_with(alice.device).await, Path::Relayed);
-    a.say("through the middle").await;
-    a.delivers("through the middle", bob.device).await;
+    a.say(text).await;
+    a.delivers(text, bob.device).await;
     // the tracker also tells it by itself: either way may be first, the link is what acknowledges
-    b.hears("through the middle").await;
+    b.hears(text).await;
+    (a, b)
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_reached_through_the_relay() {
+    let tracker = Tracker::start().await;
+    let _both = speak_through_the_relay(|actor| tracker.settings(actor), "through the middle").await;
     assert!(tracker.counter("weaprous_relay_streams_total").await >= 1);
     assert!(tracker.counter("weaprous_relay_bytes_total").await > 0);
 }
@@ -339,21 +344,13 @@ async fn a_tracker_behind_https_carries_everything_the_relay_included() {
     let address = serving.local_addrs()[0];
     let tracker = Tracker { store, address, serving: Some(serving) };
 
-    let (alice, bob) = (Actor::new("alice"), Actor::new("bob"));
-    let hidden = |actor: &Actor| {
+    let over_tls = |actor: &Actor| {
         let mut settings = actor.settings();
         settings.tracker = Some(format!("https://localhost:{}", address.port()).parse().unwrap());
         settings.trust = Trust::File(chain.clone());
-        settings.advertise = vec!["127.0.0.1:1".parse().unwrap()];
         settings
     };
-    let mut a = alice.run_with(hidden(&alice)).await;
-    let mut b = bob.run_with(hidden(&bob)).await;
-    assert_eq!(a.links_with(bob.device).await, Path::Relayed);
-    assert_eq!(b.links_with(alice.device).await, Path::Relayed);
-    a.say("through TLS").await;
-    a.delivers("through TLS", bob.device).await;
-    b.hears("through TLS").await;
+    let _both = speak_through_the_relay(over_tls, "through TLS").await;
     assert_eq!(tracker.log_of("general", 1).await, ["through TLS"]);
 }
 
