@@ -25,7 +25,7 @@
 mod disk;
 mod parser;
 
-pub use disk::UploadedFile;
+pub use disk::{UploadedFile, discard_leftovers};
 
 use crate::extract::{FromRequest, ViaBody};
 use crate::problem::Problem;
@@ -149,6 +149,38 @@ impl IntoResponse for MultipartError {
 }
 
 /// What a part says about itself.
+///
+/// ```
+/// use std::io::Read as _;
+/// use weaprous::multipart::{Multipart, MultipartError, Part, PartHead, UploadedFile};
+/// use weaprous::prelude::*;
+/// use weaprous::testing::{Client, FormPart};
+///
+/// fn describe(head: &PartHead) -> String {
+///     format!("{} {:?} {:?}", head.name, head.file_name, head.content_type)
+/// }
+///
+/// async fn heads(mut form: Multipart) -> Result<String, MultipartError> {
+///     let mut text = String::new();
+///     while let Some(part) = form.next_part().await? {
+///         let part: Part<'_> = part;
+///         text += &(describe(part.head()) + ";");
+///     }
+///     Ok(text)
+/// }
+///
+/// async fn first_byte(form: Multipart) -> Result<String, MultipartError> {
+///     let files: Vec<UploadedFile> = form.collect().await?.into_files();
+///     let mut byte = [0];
+///     files[0].open().and_then(|mut file| file.read_exact(&mut byte)).map_err(MultipartError::Disk)?;
+///     Ok(char::from(byte[0]).to_string())
+/// }
+///
+/// let client = Client::new(App::new().route("/heads", [POST], heads).route("/byte", [POST], first_byte));
+/// let form = [FormPart::file("photo", "sea.jpg", "image/jpeg", "x")];
+/// assert_eq!(client.post("/heads").multipart(form.clone()).send().text(), r#"photo Some("sea.jpg") Some("image/jpeg");"#);
+/// assert_eq!(client.post("/byte").multipart(form).send().text(), "x");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartHead {
     /// The name of the form's control.
@@ -238,7 +270,8 @@ impl Multipart {
     }
 
     /// Keeps files in this folder, instead of the system's for temporary ones: where they can be moved from by
-    /// renaming.
+    /// renaming. They have hidden names there, `.weaprous-upload-…`, until they are kept or dropped; what a process
+    /// that was killed has left is deleted when the folder is first used ([`discard_leftovers`]).
     pub fn store_in(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
