@@ -137,7 +137,10 @@ async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
         while let Some(done) = checks.join_next().await {
             let Ok((upstream, is_well)) = done else { continue };
             match upstream.health.checked(is_well, &check, base.now_ms()) {
-                Some(true) => tracing::info!(upstream = %upstream.address, "upstream passes its checks again"),
+                Some(true) => {
+                    group.has_room_again();
+                    tracing::info!(upstream = %upstream.address, "upstream passes its checks again");
+                }
                 Some(false) => tracing::warn!(upstream = %upstream.address, "upstream fails its checks"),
                 None => {}
             }

@@ -439,6 +439,11 @@ impl Group {
         member.upstream.enter(member.max_conns).then(|| Lease { upstream, tls: member.tls.clone(), http2, group })
     }
 
+    /// A member may take requests that could not before: whoever waits looks again.
+    pub(crate) fn has_room_again(&self) {
+        self.freed.notify_waiters();
+    }
+
     /// Notes that a request to a member failed. Whether it is ejected now and was not before.
     pub(crate) fn failed(&self, upstream: &Upstream, failure: Failure, now_ms: u64) -> bool {
         let members = self.members();

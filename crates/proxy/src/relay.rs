@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method, OutgoingRequest,
+    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Http2Error, Method, OutgoingRequest,
     Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
 };
 use smallvec::SmallVec;
@@ -314,6 +314,7 @@ impl Worker {
             match self.attempt(errand, &lease, try_timeout).await? {
                 Ok(answer) => {
                     if upstream.health.succeeded(|| self.shared.now_ms()) {
+                        group.has_room_again();
                         tracing::info!(upstream = %upstream.address, "upstream is back");
                     }
                     return Ok(Answered { lease, answer });
@@ -614,6 +615,14 @@ fn failed(place: &Place, error: Option<&ClientError>) -> Page {
         ClientErrorKind::Request(problem) => {
             Page::new(StatusCode::BAD_GATEWAY, format!("The request cannot be sent on to {}: {problem}.", error.addr))
         }
+        ClientErrorKind::Http2(Http2Error::Refused) => {
+            Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("{who} takes no more requests."))
+                .hint("Try again in a moment.")
+                .field("retry-after", "1")
+        }
+        ClientErrorKind::Http2(problem) => {
+            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response: {problem}."))
+        }
         ClientErrorKind::Closed => {
             Page::new(StatusCode::BAD_GATEWAY, format!("{who} closed the connection before it answered."))
         }
@@ -629,6 +638,7 @@ fn unreachable(place: &Place, error: &ClientError) -> Page {
         ClientErrorKind::Refused => "refused the connection".to_owned(),
         ClientErrorKind::TimedOut => "did not accept a connection in time".to_owned(),
         ClientErrorKind::Tls(problem) => format!("cannot be talked to over TLS ({problem})"),
+        ClientErrorKind::Http2(problem) => format!("cannot be talked to in HTTP/2 ({problem})"),
         _ => "cannot be reached".to_owned(),
     };
     let members = place.group.as_ref().map(|group| group.members());

@@ -186,6 +186,7 @@ fn what_is_broken_off_has_no_clean_end_and_what_is_wrong_is_a_502() {
                 stream.send_reset(Reason::NO_ERROR);
             }
             "/reset" => respond.send_reset(Reason::INTERNAL_ERROR),
+            "/refused" => respond.send_reset(Reason::REFUSED_STREAM),
             "/wrong" => {
                 head.headers_mut().insert("content-length", http::HeaderValue::from_static("+5"));
                 drop(respond.send_response(head, false));
@@ -198,9 +199,10 @@ fn what_is_broken_off_has_no_clean_end_and_what_is_wrong_is_a_502() {
     client.send("GET /half HTTP/1.1\r\nHost: a\r\n\r\n");
     let bytes = String::from_utf8(client.read_to_end()).unwrap();
     assert!(bytes.starts_with("HTTP/1.1 200 ") && !bytes.ends_with("0\r\n\r\n"), "{bytes}");
-    for path in ["/reset", "/wrong"] {
+    for (path, status) in [("/reset", 502), ("/wrong", 502), ("/refused", 503)] {
         let response = front.ask(&format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
-        assert_eq!(response.status, 502, "{path}: {}", response.text());
+        assert_eq!(response.status, status, "{path}: {}", response.text());
+        assert_eq!(response.field("retry-after").is_some(), status == 503);
     }
     assert_eq!(front.get("a").text(), "fine");
 }
@@ -220,6 +222,7 @@ fn an_upstream_that_speaks_http_1_is_named_and_another_answers() {
     let alone = front(&format!("host default {{ proxy_pass h2://{}; }}", address(&old)));
     let response = alone.get("a");
     assert_eq!(response.status, 503, "{}", response.text());
+    assert!(response.text().contains("it does not speak HTTP/2"), "{}", response.text());
 }
 
 #[test]
