@@ -135,6 +135,7 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
         running,
         listeners,
         fronts,
+        admin_at,
         signals,
         notify: Notify::from_env(),
         stop,
@@ -306,6 +307,8 @@ struct Operator {
     listeners: Listeners,
     /// What is served to clients, as it is configured.
     fronts: Vec<Front>,
+    /// Where the admin page was configured to be when this process began.
+    admin_at: Option<SocketAddr>,
     signals: Signals,
     notify: Notify,
     stop: Stop,
@@ -425,6 +428,9 @@ impl Operator {
                 self.secure.forget(front.address);
                 self.running.close(bound).await;
             }
+        }
+        if config.admin != self.admin_at {
+            eprintln!("weaprous: the admin page stays where it is until the next start, which SIGUSR2 makes as well");
         }
         self.fronts = kept;
         self.cut_at = Some(Instant::now() + Duration::from_secs(self.args.operation.drain_timeout));

@@ -273,6 +273,31 @@ fn a_changed_file_is_noticed_and_addresses_come_and_go() {
 }
 
 #[test]
+fn another_admin_page_waits_for_the_next_start_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Upstream::start("one");
+    let config = to(&[&one], "");
+    let control = folder.path().join("control");
+    let file = folder.path().join("proxy.conf");
+    let (before, after) = (free_port(), free_port());
+    let with = |port: u16| std::fs::write(&file, format!("admin 127.0.0.1:{port};\n{config}")).unwrap();
+    with(before);
+    let args = ["proxy", "--no-watch", "--server-port", "0", "--config", file.to_str().unwrap(), "--control"];
+    let mut process = Weaprous::start(args.iter().chain(&[control.to_str().unwrap()]));
+    process.wait_for_text(&format!("admin    http://127.0.0.1:{before}"));
+    with(after);
+    process.signal("HUP");
+    process.wait_for_text("stays where it is until the next start");
+    process.wait_for_text("  reloaded");
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    assert_eq!(get(at(before), "/healthz", &[]).status, 200);
+    process.signal("USR2");
+    process.wait_for_text(&format!("admin    http://127.0.0.1:{after}"));
+    assert_eq!(get(at(after), "/healthz", &[]).status, 200);
+    signal(pid_of_listener(control.to_str().unwrap()), "TERM");
+}
+
+#[test]
 fn a_removed_server_finishes_within_its_deadline_and_is_cut_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (Upstream::start("one"), Upstream::start("two"));
