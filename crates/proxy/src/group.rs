@@ -695,6 +695,26 @@ mod tests {
         });
     }
 
+    #[test]
+    fn who_waits_gets_an_upstream_that_is_well_again() {
+        run(async {
+            let (group, _) = group(
+                "server 127.0.0.1:1 max_conns=1; server 127.0.0.1:2 max_conns=1; queue 1 wait=2s; health_check / fall=1 rise=1;",
+            );
+            let (sealer, ask) = (Sealer::random(), Ask::default());
+            let check = group.conf.health_check.clone().unwrap();
+            upstream(&group, 1).health.checked(false, &check, 0);
+            let _first = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let mut second = std::pin::pin!(group.acquire(&ask, &sealer, || 0));
+            assert!(futures_now(second.as_mut()).is_none(), "it waits");
+            upstream(&group, 1).health.checked(true, &check, 0);
+            group.has_room_again();
+            let began = Instant::now();
+            assert_eq!(second.await.unwrap().upstream.address.port(), 2);
+            assert_eq!(began.elapsed(), Duration::ZERO, "it did not wait for anything else");
+        });
+    }
+
     /// What a future gives without waiting.
     fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -1,7 +1,9 @@
 //! What all workers share: routes, upstreams with their health, and counts.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -40,6 +42,15 @@ pub enum OpenError {
     /// The access log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The secret of sticky cookies cannot be read.
+    #[error("sticky_key {}: {error}", file.display())]
+    StickyKey {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: io::Error,
+    },
     /// Nobody can be believed to be this upstream.
     #[error("upstream {upstream}: {error}")]
     Tls {
@@ -49,6 +60,12 @@ pub enum OpenError {
         #[source]
         error: TlsError,
     },
+}
+
+/// What makes sticky cookies and recognises them.
+fn sealer(config: &Config) -> Result<Sealer, OpenError> {
+    let Some(path) = &config.sticky_key else { return Ok(Sealer::random()) };
+    Sealer::from_file(path).map_err(|error| OpenError::StickyKey { file: path.clone(), error })
 }
 
 /// Whether there is somebody to vouch for every upstream behind `https://`.
@@ -84,7 +101,7 @@ impl Proxy {
     /// The access log cannot be opened, or the authorities for an upstream cannot be read.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
         check_tls(config)?;
-        Ok(Self::assemble(config)?)
+        Ok(Self::assemble_with(config, sealer(config)?)?)
     }
 
     /// As [`Proxy::open`], taking over what the proxy before has left. Orders for servers that the configuration no
@@ -94,7 +111,10 @@ impl Proxy {
     /// As [`Proxy::open`].
     pub fn open_after(config: &Config, legacy: &Legacy) -> Result<Self, OpenError> {
         check_tls(config)?;
-        let sealer = legacy.sticky_key.map_or_else(Sealer::random, Sealer::new);
+        let sealer = match legacy.sticky_key {
+            Some(key) if config.sticky_key.is_none() => Sealer::new(key),
+            _ => sealer(config)?,
+        };
         let proxy = Self::assemble_with(config, sealer)?;
         for Order { upstream, server, state } in &legacy.orders {
             if proxy.order(upstream, *server, *state).is_err() {
@@ -116,7 +136,11 @@ impl Proxy {
     }
 
     fn assemble(config: &Config) -> Result<Self, LogError> {
-        Self::assemble_with(config, Sealer::random())
+        let sealer = sealer(config).unwrap_or_else(|error| {
+            tracing::error!(%error, "sticky cookies are good for this process alone");
+            Sealer::random()
+        });
+        Self::assemble_with(config, sealer)
     }
 
     fn assemble_with(config: &Config, sealer: Sealer) -> Result<Self, LogError> {

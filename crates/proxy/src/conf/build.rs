@@ -112,6 +112,9 @@ impl Builder<'_> {
                     let listen = self.listen(statement, &config.listen);
                     config.listen.extend(listen);
                 }
+                "sticky_key" => {
+                    config.sticky_key = self.single(statement, "a file with a secret", value::file);
+                }
                 "access_log" => config.access_log = self.access_log(statement),
                 "admin" => {
                     let expected = "an address on this machine like `127.0.0.1:9900`";

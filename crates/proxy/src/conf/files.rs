@@ -9,6 +9,7 @@ use engine::{CertificateFiles, ClientTls, TlsError, Trust};
 use super::error::Flaw;
 use super::lexer::Token;
 use super::tree::{self, Statement};
+use crate::balance::sticky::Sealer;
 use crate::passwords;
 
 /// A certificate that ends sooner is worth a warning.
@@ -39,6 +40,11 @@ impl Looked {
             ("client_ca" | "upstream_tls_ca", [file, ..]) => {
                 if let Err(error) = ClientTls::new(&Trust::File(file.text.clone().into())) {
                     self.flaw(file, "a file with authorities (PEM)", error.to_string());
+                }
+            }
+            ("sticky_key", [file]) => {
+                if let Err(error) = Sealer::from_file(Path::new(&file.text)) {
+                    self.flaw(file, "a file with a secret of 32 bytes or more", format!("{}: {error}", file.text));
                 }
             }
             ("basic_auth", [_, file]) => self.passwords(file),

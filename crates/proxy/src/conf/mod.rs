@@ -37,7 +37,7 @@ mod value;
 mod warn;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// Peers whose `X-Forwarded-*` fields are believed (and extended) instead of replaced.
     pub trusted: Vec<Network>,
+    /// The file with the secret of sticky cookies; `None`: one that ends with the process.
+    pub sticky_key: Option<PathBuf>,
     /// Where answers are noted; `None`: nowhere.
     pub access_log: Option<LogSettings>,
     /// Where operators look; `None`: nowhere.

@@ -175,7 +175,8 @@ pub struct Timeouts {
     pub send: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,
-    /// Unused connections kept per backend and worker.
+    /// Unused connections kept per backend and worker, at most: no more than were in use at the same time within
+    /// `keepalive`.
     pub keepalive_connections: usize,
     /// Silence in both directions of an upgraded connection.
     pub tunnel: Duration,
@@ -197,7 +198,7 @@ impl Default for Timeouts {
             // Shorter than most servers', so that few connections are found closed.
             keepalive: Duration::from_secs(50),
             // A burst of so many leaves no more sockets open than this.
-            keepalive_connections: 64,
+            keepalive_connections: 1024,
             // A program that keeps a tunnel open sends something every minute at least.
             tunnel: Duration::from_hours(1),
         }

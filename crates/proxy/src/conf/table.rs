@@ -93,6 +93,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     with(line("client_ca", LISTEN), &["optional"]),
     line("http2", LISTEN),
     many("trusted_proxy", TOP),
+    line("sticky_key", TOP),
     block("upstream", TOP),
     with(many("server", UPSTREAM), &["weight", "max_conns", "backup"]),
     with(line("dist_policy", BALANCED), &POLICIES),

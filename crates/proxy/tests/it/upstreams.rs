@@ -245,3 +245,26 @@ fn one_that_never_answers_is_left_out_after_some_failures() {
     assert_eq!(statuses.iter().filter(|status| **status == 504).count(), 2, "{statuses:?}");
     assert_eq!(statuses[4..], [200; 8], "{statuses:?}");
 }
+
+#[test]
+fn sticky_cookies_outlive_a_proxy_that_has_their_secret_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("sticky.key");
+    std::fs::write(&key, [42; 32]).unwrap();
+    let backends = [named("one"), named("two"), named("three")];
+    let servers: Vec<String> = backends.iter().map(|backend| format!("server {};", address(backend))).collect();
+    let config = format!(
+        "sticky_key {}; upstream app {{ {} dist_policy sticky route; }} host default {{ proxy_pass http://app; }}",
+        key.display(),
+        servers.join(" ")
+    );
+    let first = front(&config).get("a");
+    let cookie = first.field("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..2 {
+        let restarted = front(&config);
+        for _ in 0..4 {
+            let again = restarted.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"));
+            assert_eq!(again.text(), first.text());
+        }
+    }
+}
