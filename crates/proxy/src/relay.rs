@@ -28,7 +28,7 @@ use crate::observe::{Attempt, Watch};
 use crate::pages::{self, Page};
 use crate::proxy::{Live, Place, Shared};
 use crate::retry::{self, Content};
-use crate::route::NoRoute;
+use crate::route::{HTTPS_PORT, NoRoute};
 use crate::upstream::Upstream;
 use crate::{affinity, buffering, hints, rewrite, tunnel};
 
@@ -130,7 +130,7 @@ impl Worker {
             Ok(None) => {}
             Err(page) => return page.respond(&head),
         }
-        let place = match self.place(&head) {
+        let place = match self.place(&head, peer.is_secure()) {
             Ok(place) => place,
             Err(page) => return page.respond(&head),
         };
@@ -261,9 +261,10 @@ impl Worker {
         Ok(ends_here.then(|| Response::new(StatusCode::NO_CONTENT).field("allow", ALLOW)))
     }
 
-    fn place(&self, head: &RequestHead) -> Result<&Place, Page> {
+    fn place(&self, head: &RequestHead, is_secure: bool) -> Result<&Place, Page> {
         let host = head.host();
-        self.shared.place(head.host_name(), head.port(), head.path()).map_err(|reason| {
+        let port = head.port().or(is_secure.then_some(HTTPS_PORT));
+        self.shared.place(head.host_name(), port, head.path()).map_err(|reason| {
             self.shared.counters.unrouted.up();
             match reason {
                 NoRoute::UnknownHost if host.is_empty() => {

@@ -2,7 +2,7 @@
 //!
 //! Host: without regard to case and to a final dot; a name wins over `*.suffix`, the longest suffix over
 //! shorter ones, all of them over `default`; and of the same name the one with the very port. A request that
-//! names no port means the scheme's (80).
+//! names no port means the scheme's (80, over TLS 443).
 //!
 //! Path: `= /path` wins, then the longest prefix, compared byte by byte with the path as the client sent it; the query
 //! takes no part. A prefix that ends with `/` matches everything that begins with it; any other only whole segments,
@@ -18,6 +18,8 @@ use crate::readings::{is_plain, readings};
 
 /// The port of plain http, meant when a request names none (RFC 9110 §4.2.1).
 const HTTP_PORT: u16 = 80;
+/// The same for one that came over TLS (RFC 9110 §4.2.2).
+pub(crate) const HTTPS_PORT: u16 = 443;
 
 /// Index of a location: see [`Routes::new`].
 pub(crate) type Place = usize;

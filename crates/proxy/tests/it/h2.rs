@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -104,6 +103,21 @@ fn a_request_arrives_as_it_would_over_http1() {
         }
         assert!(!text.contains("\n:") && text.ends_with("\n\nhello"), "{text}");
     });
+}
+
+#[test]
+fn without_a_port_a_request_over_tls_is_for_443() {
+    let (plain, tls) = (named("80"), named("443"));
+    let front = secure(&format!(
+        "host localhost:80 {{ proxy_pass http://{}; }} host localhost:443 {{ proxy_pass http://{}; }}",
+        address(&plain),
+        address(&tls)
+    ));
+    let mut stream = front.connect(b"http/1.1");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\n443"), "{answer}");
 }
 
 #[test]
