@@ -60,7 +60,8 @@ fn is_target(name: &str) -> bool {
 /// Format and lints of the targets, which are a workspace of their own.
 pub(crate) fn lint() -> Result<()> {
     shell::run("cargo fmt --manifest-path fuzz/Cargo.toml -- --check")?;
-    let mut command = shell::command("cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --quiet -- -D warnings");
+    let mut command =
+        shell::command("cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --quiet -- -D warnings");
     command.env("CARGO_TARGET_DIR", TARGET_DIR);
     shell::run_command(command, "clippy of the fuzz targets")
 }

@@ -168,13 +168,13 @@ fn has_unsafe_code(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     let outside: String = code.split('"').step_by(2).collect();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let lint = concat!("un", "safe_code");
+    let name = concat!("un", "safe_code");
     let keyword = outside.match_indices(UNSAFE).any(|(at, _)| {
         let before = at.checked_sub(1).map(|before| outside.as_bytes()[before]);
         let after = outside.as_bytes().get(at + UNSAFE.len()).copied();
         !before.is_some_and(is_word) && !after.is_some_and(is_word)
     });
-    keyword || (outside.contains(lint) && (outside.contains("allow") || outside.contains("expect")))
+    keyword || (outside.contains(name) && (outside.contains("allow") || outside.contains("expect")))
 }
 
 /// The example in the README is the file that compiles, not a copy that has gone its own way.

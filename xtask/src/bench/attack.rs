@@ -43,8 +43,8 @@ const P99_RATIO_MAX: f64 = 2.0;
 const SMOKE_SLACK_MS: f64 = 10.0;
 /// Share of the throughput that a smoke run must keep under attack.
 const SMOKE_THROUGHPUT_MIN: f64 = 0.5;
-/// Tries of a smoke run. What else the machine does can spoil one of them; a server that suffers fails all.
-const SMOKE_TRIES: u32 = 4;
+/// Tries of a smoke run at most.
+const SMOKE_TRIES: u32 = 5;
 /// Rounds under attack, at most: each takes a quarter of a minute, and its figures hardly differ from one to the next.
 const ROUNDS_MAX: usize = 3;
 /// Memory that a slow client may cost in a smoke run, in bytes; the engine's debug build needs a third of it.
@@ -84,16 +84,55 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The line of one server; a smoke run judges it.
 fn attack(kind: Kind, options: &Options) -> Result<String> {
-    let mut tries = 1;
-    loop {
+    let mut best: Option<Judged> = None;
+    for tries in 1.. {
         eprintln!("attack on {}", kind.name());
         let outcome = measure(kind, options)?;
-        match outcome.judge(kind, options.clients) {
-            Err(error) if options.smoke && tries < SMOKE_TRIES => eprintln!("{error}; once more"),
-            Err(error) if options.smoke => return Err(error),
-            _ => return Ok(outcome.line(kind)),
+        if !options.smoke {
+            return Ok(outcome.line(kind));
         }
-        tries += 1;
+        outcome.judge(kind, options.clients)?;
+        let judged = best.map_or(outcome.judged(), |best| best.with(outcome.judged()));
+        match judged.verdict(kind) {
+            Ok(()) => return Ok(outcome.line(kind)),
+            Err(error) if tries == SMOKE_TRIES => return Err(error),
+            Err(error) => eprintln!("{error}; once more"),
+        }
+        best = Some(judged);
+    }
+    unreachable!("the loop ends by returning")
+}
+
+/// What other load on the machine may spoil, over all tries: the worst without an attack, the best under it. A server
+/// that suffers does so every time.
+#[derive(Clone, Copy)]
+struct Judged {
+    quiet_p99_ms: f64,
+    attacked_p99_ms: f64,
+    throughput_kept: f64,
+}
+
+impl Judged {
+    fn with(self, other: Self) -> Self {
+        Self {
+            quiet_p99_ms: self.quiet_p99_ms.max(other.quiet_p99_ms),
+            attacked_p99_ms: self.attacked_p99_ms.min(other.attacked_p99_ms),
+            throughput_kept: self.throughput_kept.max(other.throughput_kept),
+        }
+    }
+
+    fn verdict(self, kind: Kind) -> Result<()> {
+        let Self { quiet_p99_ms, attacked_p99_ms, throughput_kept } = self;
+        let (name, allowed) = (kind.name(), (quiet_p99_ms * P99_RATIO_MAX).max(quiet_p99_ms + SMOKE_SLACK_MS));
+        ensure!(
+            attacked_p99_ms <= allowed,
+            "{name}: p99 of normal clients is {attacked_p99_ms:.1} ms under attack, at most {allowed:.1}"
+        );
+        ensure!(
+            throughput_kept >= SMOKE_THROUGHPUT_MIN,
+            "{name}: only {throughput_kept:.2} of the throughput is left under attack"
+        );
+        Ok(())
     }
 }
 
@@ -129,16 +168,18 @@ impl Outcome {
         text
     }
 
-    /// What a short run on a busy machine can tell for certain.
+    fn judged(&self) -> Judged {
+        let (quiet, attacked) = (&self.quiet, &self.attacked);
+        Judged {
+            quiet_p99_ms: quiet.median(|shot| shot.p99_ms),
+            attacked_p99_ms: attacked.median(|shot| shot.p99_ms),
+            throughput_kept: attacked.ratio(quiet, |shot| shot.per_second),
+        }
+    }
+
+    /// What a short run can tell whatever else the machine does.
     fn judge(&self, kind: Kind, clients: usize) -> Result<()> {
         let name = kind.name();
-        let (quiet, attacked) = (&self.quiet, &self.attacked);
-        let allowed =
-            (quiet.median(|shot| shot.p99_ms) * P99_RATIO_MAX).max(quiet.median(|shot| shot.p99_ms) + SMOKE_SLACK_MS);
-        let p99 = attacked.median(|shot| shot.p99_ms);
-        ensure!(p99 <= allowed, "{name}: p99 of normal clients is {p99:.1} ms under attack, at most {allowed:.1}");
-        let kept = attacked.ratio(quiet, |shot| shot.per_second);
-        ensure!(kept >= SMOKE_THROUGHPUT_MIN, "{name}: only {kept:.2} of the throughput is left under attack");
         ensure!(self.refused == 0, "{name}: {} of {clients} slow clients could not connect", self.refused);
         let memory = self.bytes_per_client;
         ensure!(memory <= SMOKE_MEMORY_MAX, "{name}: a slow client costs {memory:.0} bytes of memory");
@@ -311,4 +352,20 @@ fn step(stream: &mut TcpStream, manner: Manner) -> std::io::Result<()> {
         return Err(error);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_machine_spoils_a_try_and_a_server_that_suffers_all() {
+        let judged =
+            |quiet_p99_ms, attacked_p99_ms, throughput_kept| Judged { quiet_p99_ms, attacked_p99_ms, throughput_kept };
+        let (spoilt, good) = (judged(9.0, 150.0, 0.4), judged(8.0, 15.0, 0.9));
+        assert!(spoilt.verdict(Kind::App).is_err() && spoilt.with(good).verdict(Kind::App).is_ok());
+        let suffering = judged(9.0, 80.0, 0.8);
+        assert!(suffering.with(suffering).with(judged(12.0, 60.0, 0.9)).verdict(Kind::App).is_err());
+        assert!(judged(9.0, 9.0, 0.4).with(judged(9.0, 9.0, 0.3)).verdict(Kind::App).is_err());
+    }
 }
