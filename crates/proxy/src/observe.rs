@@ -20,7 +20,9 @@ use engine::{
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::access;
 use crate::access_log::{Entry, WorkerLog};
+use crate::conf::Network;
 use crate::metrics::{Line, Route, RouteCells, class};
 use crate::upstream::Upstream;
 
@@ -63,7 +65,7 @@ struct Logged {
 }
 
 impl Watch {
-    pub(crate) fn new(request: &Request, log: Option<&WorkerLog>) -> Rc<Self> {
+    pub(crate) fn new(request: &Request, log: Option<&WorkerLog>, trusted: &[Network]) -> Rc<Self> {
         Rc::new(Self {
             started: Instant::now(),
             heard_at: Cell::new(None),
@@ -78,7 +80,7 @@ impl Watch {
             opened: Rc::default(),
             id: OnceCell::new(),
             hints: OnceCell::new(),
-            log: log.map(|log| Box::new(Logged::new(request, log.clone()))),
+            log: log.map(|log| Box::new(Logged::new(request, log.clone(), trusted))),
         })
     }
 
@@ -286,12 +288,12 @@ impl Drop for Attempt<'_> {
 }
 
 impl Logged {
-    fn new(request: &Request, log: WorkerLog) -> Self {
+    fn new(request: &Request, log: WorkerLog, trusted: &[Network]) -> Self {
         let head = &request.head;
         let field = |name: &str| head.field(name).map(<[u8]>::to_vec);
         Self {
             log,
-            client: request.peer_addr().ip().to_canonical(),
+            client: access::client(head, request.peer_addr().ip().to_canonical(), trusted),
             version: head.version(),
             method: head.method().to_string(),
             target: head.target().to_owned(),

@@ -67,7 +67,7 @@ impl Relay {
 impl Service for Relay {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
         let worker = self.0.worker();
-        let watch = Watch::new(&request, worker.log.as_ref());
+        let watch = Watch::new(&request, worker.log.as_ref(), &worker.shared.trusted);
         async move {
             let response = worker.answer(request, &watch).await;
             watch.answered(&response);

@@ -278,6 +278,20 @@ fn trailers_cannot_say_what_the_program_or_the_operator_decides() {
 }
 
 #[test]
+fn the_access_log_names_the_client_that_a_trusted_proxy_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for (trusted, expect) in [("trusted_proxy 127.0.0.0/8;", "192.0.2.9"), ("", "127.0.0.1")] {
+        let file = folder.path().join(expect);
+        let front =
+            front(&format!("access_log {} format=json; {trusted} host default {{ respond 200; }}", file.display()));
+        front.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.9\r\n\r\n");
+        let line = || std::fs::read_to_string(&file).unwrap_or_default();
+        eventually("a line", || line().ends_with('\n'));
+        assert!(line().contains(&format!("\"client\":\"{expect}\"")), "{}", line());
+    }
+}
+
+#[test]
 fn the_operators_pages_take_the_place_of_the_proxys_own() {
     let mut file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
     write!(file, "<h1>back soon</h1>").unwrap();
