@@ -94,6 +94,54 @@ pub fn write_response_head(out: &mut impl BufMut, spec: &ResponseSpec<'_>) -> Wr
     write_rest(out, spec)
 }
 
+/// Appends a whole response of the usual kind, head and content: 200 in answer to HTTP/1.1, with the date, fields of the
+/// application alone, and content of a known length. Whether the connection may live on; `None`, and nothing written,
+/// where it is of another kind: then [`write_response_head`] begins it. Both write the same.
+#[inline]
+pub fn write_usual_response(out: &mut Vec<u8>, spec: &ResponseSpec<'_>, content: &[u8]) -> Option<bool> {
+    let is_usual = spec.status == StatusCode::OK
+        && spec.request_version == Version::Http11
+        && spec.framing == Framing::Length(content.len() as u64)
+        && spec.fields.has_nothing_special()
+        && !matches!(spec.request_method, Method::Head | Method::Connect);
+    let date: &[u8; DATE_BYTES] = spec.date?.try_into().ok()?;
+    if !is_usual {
+        return None;
+    }
+    let fields = spec.fields.wire();
+    out.reserve(USUAL_BYTES_MAX + fields.len() + content.len());
+    write_usual_start(out, date);
+    out.extend_from_slice(fields);
+    out.extend_from_slice(b"Content-Length: ");
+    write_short_decimal(out, content.len());
+    if !spec.keep_alive {
+        out.extend_from_slice(b"\r\nConnection: close");
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(content);
+    Some(spec.keep_alive)
+}
+
+/// More than a usual response has beside its fields and its content.
+const USUAL_BYTES_MAX: usize = 128;
+
+/// Appends a number that mostly has two or three digits.
+#[inline]
+fn write_short_decimal(out: &mut Vec<u8>, number: usize) {
+    let digit = |place: usize| b'0' + (number / place % 10) as u8;
+    match number {
+        0..=9 => out.push(digit(1)),
+        10..=99 => out.extend_from_slice(&[digit(10), digit(1)]),
+        100..=999 => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        1000..=9999 => out.extend_from_slice(&[digit(1000), digit(100), digit(10), digit(1)]),
+        _ => {
+            write_short_decimal(out, number / 10_000);
+            let places = [1000, 100, 10, 1].map(digit);
+            out.extend_from_slice(&places);
+        }
+    }
+}
+
 /// Writes what stands behind the date: the fields, and the end.
 #[inline]
 fn write_rest(out: &mut impl BufMut, spec: &ResponseSpec<'_>) -> Written {
@@ -268,4 +316,80 @@ fn write_content_length(out: &mut impl BufMut, mut number: u64, is_last: bool) {
     line[start..start + NAME.len()].copy_from_slice(NAME);
     let end = if is_last { line.len() } else { DIGITS_END + 2 };
     out.put_slice(&line[start..end]);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What the two ways write of the same answer, and whether the connection lives on; the second perhaps not at all.
+    fn both(spec: &ResponseSpec<'_>, content: &[u8]) -> ((Vec<u8>, bool), Option<(Vec<u8>, bool)>) {
+        let mut general = b"before".to_vec();
+        let mut written = write_response_head(&mut general, spec);
+        written.body.whole(&mut general, content).unwrap();
+        let mut usual = b"before".to_vec();
+        let keep_alive = write_usual_response(&mut usual, spec, content);
+        if keep_alive.is_none() {
+            assert_eq!(usual, b"before", "nothing is written of what is not usual");
+        }
+        ((general, written.keep_alive), keep_alive.map(|keep_alive| (usual, keep_alive)))
+    }
+
+    fn spec(fields: &Fields, length: usize) -> ResponseSpec<'_> {
+        ResponseSpec {
+            request_method: Method::Get,
+            request_version: Version::Http11,
+            status: StatusCode::OK,
+            fields,
+            framing: Framing::Length(length as u64),
+            keep_alive: true,
+            date: Some(b"Sun, 06 Nov 1994 08:49:37 GMT"),
+        }
+    }
+
+    #[test]
+    fn a_usual_response_is_written_the_same_in_one_go() {
+        let mut fields = Fields::new();
+        for (name, value) in [("content-type", "text/plain"), ("x-empty", ""), ("set-cookie", "a=b")] {
+            for length in [0, 1, 9, 10, 99, 100, 999, 1000, 9999, 10_000, 10_001, 99_999, 100_000, 1_234_567] {
+                for keep_alive in [true, false] {
+                    let (general, usual) =
+                        both(&ResponseSpec { keep_alive, ..spec(&fields, length) }, &vec![b'x'; length]);
+                    assert_eq!(Some(general), usual, "{length} bytes, {keep_alive}");
+                }
+            }
+            fields.append(name, value).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unusual_response_is_not() {
+        let plain = Fields::new();
+        let usual = spec(&plain, 2);
+        assert!(both(&usual, b"ab").1.is_some());
+        for unusual in [
+            ResponseSpec { request_method: Method::Head, ..usual },
+            ResponseSpec { request_method: Method::Connect, ..usual },
+            ResponseSpec { request_version: Version::Http10, ..usual },
+            ResponseSpec { status: StatusCode::NOT_FOUND, ..usual },
+            ResponseSpec { status: StatusCode::NO_CONTENT, ..usual },
+            ResponseSpec { framing: Framing::Chunked, ..usual },
+            ResponseSpec { framing: Framing::UntilClose, ..usual },
+            ResponseSpec { date: None, ..usual },
+            ResponseSpec { date: Some(b"yesterday"), ..usual },
+        ] {
+            assert_eq!(both(&unusual, b"ab").1, None, "{unusual:?}");
+        }
+        for (name, value) in
+            [("date", "x"), ("connection", "close"), ("content-length", "7"), ("te", "x"), ("upgrade", "x")]
+        {
+            let mut fields = Fields::new();
+            fields.append(name, value).unwrap();
+            assert_eq!(both(&spec(&fields, 2), b"ab").1, None, "{name}");
+        }
+        let mut out = Vec::new();
+        assert_eq!(write_usual_response(&mut out, &usual, b"abc"), None, "not the length that was declared");
+        assert!(out.is_empty());
+    }
 }

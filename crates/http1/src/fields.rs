@@ -3,7 +3,6 @@
 use crate::ReceivedFields;
 use crate::ascii::{is_field_value, is_token, trim};
 use crate::recycled::{Recycle, Recycled, Spares};
-use std::cell::RefCell;
 use std::fmt;
 
 /// Ordered outgoing fields. A name or value that could break the message never gets in.
@@ -42,7 +41,7 @@ impl Text {
 impl Recycle for Text {
     #[inline]
     fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R> {
-        thread_local!(static SPARES: Spares<Text> = const { RefCell::new(Vec::new()) });
+        thread_local!(static SPARES: Spares<Text> = const { Spares::new() });
         SPARES.try_with(look).ok()
     }
 
@@ -284,6 +283,12 @@ impl Fields {
     /// Whether any field of this kind is there.
     pub(crate) fn has(&self, special: Special) -> bool {
         self.special & special as u8 != 0
+    }
+
+    /// Whether the encoder has no opinion about any of them.
+    #[inline]
+    pub(crate) fn has_nothing_special(&self) -> bool {
+        self.special == Special::NONE
     }
 
     /// All lines in wire form.

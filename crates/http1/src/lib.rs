@@ -49,6 +49,7 @@ pub use connection::{is_hop_by_hop, tokens};
 pub use decoder::{Event, RequestDecoder, ResponseDecoder, Step};
 pub use encode::{
     EncodeError, RequestSpec, ResponseSpec, Written, write_continue, write_request_head, write_response_head,
+    write_usual_response,
 };
 pub use error::{ErrorKind, Fault, ParseError};
 pub use fields::{Fields, InvalidField};

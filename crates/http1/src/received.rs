@@ -1,7 +1,6 @@
 //! Fields as they came: one buffer and offsets into it, order and duplicates kept.
 
 use crate::recycled::{Recycle, Recycled, Spares};
-use std::cell::RefCell;
 
 /// The fields of a received head or trailer section.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +26,7 @@ const SPARE_SPANS_MAX: usize = 128;
 impl Recycle for Section {
     #[inline]
     fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R> {
-        thread_local!(static SPARES: Spares<Section> = const { RefCell::new(Vec::new()) });
+        thread_local!(static SPARES: Spares<Section> = const { Spares::new() });
         SPARES.try_with(look).ok()
     }
 

@@ -3,14 +3,45 @@
 //!
 //! Each thread keeps the boxes it has dropped, a few of them, empty.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// Boxes of one kind that a thread keeps: more than it uses in one turn of its loop.
 const SPARES_MAX: usize = 64;
 
 /// The spare boxes of one kind.
-pub(crate) type Spares<T> = RefCell<Vec<Box<T>>>;
+pub(crate) struct Spares<T> {
+    /// The one that was dropped last. Mostly there is no other: one message is over before the next is begun.
+    last: Cell<Option<Box<T>>>,
+    others: RefCell<Vec<Box<T>>>,
+}
+
+impl<T> Spares<T> {
+    pub(crate) const fn new() -> Self {
+        Self { last: Cell::new(None), others: RefCell::new(Vec::new()) }
+    }
+
+    #[inline]
+    fn take(&self) -> Option<Box<T>> {
+        self.last.take().or_else(|| self.others.borrow_mut().pop())
+    }
+
+    #[inline]
+    fn put(&self, spare: Box<T>) {
+        if let Some(other) = self.last.replace(Some(spare)) {
+            self.put_aside(other);
+        }
+    }
+
+    /// Without a place among the spare ones it is simply freed.
+    #[cold]
+    fn put_aside(&self, spare: Box<T>) {
+        let others = &mut *self.others.borrow_mut();
+        if others.len() + 1 < SPARES_MAX {
+            others.push(spare);
+        }
+    }
+}
 
 /// What is worth using again.
 pub(crate) trait Recycle: Default + 'static {
@@ -35,7 +66,7 @@ impl<T: Recycle> Recycled<T> {
     /// What is in the box, which is fetched if there is none.
     #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_or_insert_with(|| T::with_spares(|spares| spares.borrow_mut().pop()).flatten().unwrap_or_default())
+        self.0.get_or_insert_with(|| T::with_spares(Spares::take).flatten().unwrap_or_default())
     }
 }
 
@@ -44,13 +75,7 @@ impl<T: Recycle> Drop for Recycled<T> {
     fn drop(&mut self) {
         let Some(mut content) = self.0.take() else { return };
         if content.clear() {
-            // Without a place among the spare ones it is simply freed.
-            let _ = T::with_spares(|spares| {
-                let spares = &mut *spares.borrow_mut();
-                if spares.len() < SPARES_MAX {
-                    spares.push(content);
-                }
-            });
+            let _ = T::with_spares(|spares| spares.put(content));
         }
     }
 }
@@ -88,7 +113,7 @@ mod tests {
 
     impl Recycle for Note {
         fn with_spares<R>(look: impl FnOnce(&Spares<Self>) -> R) -> Option<R> {
-            thread_local!(static SPARES: Spares<Note> = const { RefCell::new(Vec::new()) });
+            thread_local!(static SPARES: Spares<Note> = const { Spares::new() });
             SPARES.try_with(look).ok()
         }
 
@@ -99,7 +124,13 @@ mod tests {
     }
 
     fn spares() -> usize {
-        Note::with_spares(|spares| spares.borrow().len()).unwrap_or_default()
+        let count = |spares: &Spares<Note>| {
+            let last = spares.last.take();
+            let count = spares.others.borrow().len() + usize::from(last.is_some());
+            spares.last.set(last);
+            count
+        };
+        Note::with_spares(count).unwrap_or_default()
     }
 
     fn note(text: &[u8]) -> Recycled<Note> {

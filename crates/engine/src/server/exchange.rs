@@ -330,17 +330,42 @@ pub(super) fn write_head_to(
     keep_alive: bool,
 ) -> (BodyEncoder, bool) {
     let date = worker.clock.date();
-    let spec = ResponseSpec {
+    let written = http1::write_response_head(output, &spec_of(asked, response, framing, keep_alive, &date));
+    (written.body, written.keep_alive)
+}
+
+/// Appends a whole answer of the usual kind; whether the connection lives on. Nothing where it is of another kind.
+#[inline]
+pub(super) fn write_usual_to(
+    output: &mut Vec<u8>,
+    worker: &Worker,
+    asked: Asked,
+    response: &Response,
+    content: &[u8],
+    keep_alive: bool,
+) -> Option<bool> {
+    let date = worker.clock.date();
+    let framing = Framing::Length(content.len() as u64);
+    http1::write_usual_response(output, &spec_of(asked, response, framing, keep_alive, &date), content)
+}
+
+#[inline]
+fn spec_of<'a>(
+    asked: Asked,
+    response: &'a Response,
+    framing: Framing,
+    keep_alive: bool,
+    date: &'a [u8],
+) -> ResponseSpec<'a> {
+    ResponseSpec {
         request_method: asked.method,
         request_version: asked.version,
         status: response.status,
         fields: &response.fields,
         framing,
         keep_alive,
-        date: Some(&date),
-    };
-    let written = http1::write_response_head(output, &spec);
-    (written.body, written.keep_alive)
+        date: Some(date),
+    }
 }
 
 async fn send_body(conn: &Conn, asked: Asked, encoder: &mut BodyEncoder, body: &mut Body) -> Result<(), BodyError> {

@@ -6,7 +6,7 @@
 use super::conn::Conn;
 use super::exchange::{
     ANSWERS_PER_TURN_MAX, Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, is_refused,
-    resume, write_head_to,
+    resume, write_head_to, write_usual_to,
 };
 use super::reactor::{Held, Idle, Key, READ_CLOSED, READABLE};
 use super::sys::{self, More};
@@ -440,14 +440,16 @@ fn respond<Answer>(
         return slot.take().map_or(Flow::Broken, |response| Flow::escalate(Start::Respond(asked, response)));
     }
     let keep_alive = asked.keep_alive && idle.requests_left > 0 && !worker.is_stopping();
+    tracing::debug!(peer = %idle.addr, method = %asked.method, status = response.status.as_u16(), "answered");
+    if let Body::Full(bytes) = &response.body
+        && bytes.len() <= COPY_BYTES_MAX
+        && let Some(keep_alive) = write_usual_to(&mut desk.output, worker, asked, response, bytes, keep_alive)
+    {
+        return after_answer(desk, idle, outcome_of(keep_alive, asked));
+    }
     let framing = framing_of(response, asked);
     let (mut encoder, keep_alive) = write_head_to(&mut desk.output, worker, asked, response, framing, keep_alive);
-    tracing::debug!(peer = %idle.addr, method = %asked.method, status = response.status.as_u16(), "answered");
-    let after = match (keep_alive, asked.keep_alive) {
-        (true, _) => Outcome::KeepAlive,
-        (false, true) => Outcome::Close,
-        (false, false) => Outcome::Done,
-    };
+    let after = outcome_of(keep_alive, asked);
     match &mut response.body {
         _ if encoder.discards() => {}
         Body::Empty => {}
@@ -469,6 +471,15 @@ fn respond<Answer>(
         return Flow::Broken;
     }
     after_answer(desk, idle, after)
+}
+
+#[inline]
+fn outcome_of(keep_alive: bool, asked: Asked) -> Outcome {
+    match (keep_alive, asked.keep_alive) {
+        (true, _) => Outcome::KeepAlive,
+        (false, true) => Outcome::Close,
+        (false, false) => Outcome::Done,
+    }
 }
 
 #[inline]
