@@ -82,8 +82,17 @@ fn a_body_that_trickles_is_timed_out() {
 
 #[test]
 fn a_client_that_does_not_read_is_dropped() {
+    let (server, gone) = serve_endless(Settings { write_idle_timeout: SHORT, ..settings() });
+    let mut client = connect(&server);
+    client.send(get("/"));
+    client.read_until(b"\r\n\r\n");
+    gone.recv_timeout(Duration::from_secs(10)).expect("the sender is told");
+}
+
+/// Sends content without end; tells when nobody takes it any more.
+fn serve_endless(settings: Settings) -> (engine::Running, std::sync::mpsc::Receiver<()>) {
     let (sender, gone) = std::sync::mpsc::channel();
-    let server = serve(Settings { write_idle_timeout: SHORT, ..settings() }, move || {
+    let server = serve(settings, move || {
         let gone = sender.clone();
         move |_: Request| {
             let gone = gone.clone();
@@ -98,10 +107,42 @@ fn a_client_that_does_not_read_is_dropped() {
             }
         }
     });
+    (server, gone)
+}
+
+/// Reads a little at a time for a while; whether the server gave up meanwhile.
+fn reads_slowly(rate_min: u64) -> bool {
+    let (server, gone) = serve_endless(Settings {
+        rate_min,
+        rate_grace: SHORT,
+        write_idle_timeout: Duration::from_mins(1),
+        ..settings()
+    });
     let mut client = connect(&server);
     client.send(get("/"));
     client.read_until(b"\r\n\r\n");
-    gone.recv_timeout(Duration::from_secs(10)).expect("the sender is told");
+    let started = std::time::Instant::now();
+    while started.elapsed() < 15 * SHORT {
+        // The pace of a slow reader, about 12 MB/s: never silent for long.
+        if gone.recv_timeout(Duration::from_millis(20)).is_ok() {
+            return true;
+        }
+        let mut some = vec![0; 256 * 1024];
+        if std::io::Read::read(&mut client.stream(), &mut some).is_err() {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_client_that_reads_too_slowly_is_dropped() {
+    assert!(reads_slowly(1_000_000_000), "a trickle keeps the answer going");
+}
+
+#[test]
+fn a_client_that_reads_no_slower_than_it_must_is_served_on() {
+    assert!(!reads_slowly(1));
 }
 
 #[test]
