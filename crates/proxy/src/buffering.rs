@@ -23,6 +23,9 @@ use crate::observe::Watch;
 /// Bytes that all shelves of a worker hold together, at most, but for the piece that each is about to put there.
 const WORKER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Bytes taken in a row before others on the worker have their turn.
+const TURN_BYTES: usize = 256 * 1024;
+
 thread_local! {
     static SHELVED: Cell<u64> = const { Cell::new(0) };
 }
@@ -82,15 +85,15 @@ struct Ahead {
     shelf: Rc<RefCell<Shelf>>,
     left: Option<u64>,
     trailers: Option<Fields>,
-    /// Takes; ended with its reader.
-    task: JoinHandle<()>,
+    /// The task that takes; ended with its reader.
+    filling: JoinHandle<()>,
     /// The request lasts until the client has all of it.
     _watch: Rc<Watch>,
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        self.task.abort();
+        self.filling.abort();
     }
 }
 
@@ -105,12 +108,17 @@ pub(crate) fn ahead(body: Body, bytes_max: u64, watch: Rc<Watch>) -> Body {
         reader: None,
         writer: None,
     }));
-    let task = tokio::task::spawn_local(fill(body, Rc::clone(&shelf)));
-    Body::from_source(Ahead { shelf, left, trailers: None, task, _watch: watch })
+    let filling = tokio::task::spawn_local(fill(body, Rc::clone(&shelf)));
+    Body::from_source(Ahead { shelf, left, trailers: None, filling, _watch: watch })
 }
 
 async fn fill(mut body: Body, shelf: Rc<RefCell<Shelf>>) {
+    let mut in_turn = 0;
     loop {
+        if in_turn > TURN_BYTES {
+            in_turn = 0;
+            tokio::task::yield_now().await;
+        }
         poll_fn(|cx| {
             let mut shelf = shelf.borrow_mut();
             if shelf.has_room() {
@@ -122,6 +130,7 @@ async fn fill(mut body: Body, shelf: Rc<RefCell<Shelf>>) {
         .await;
         let end = match body.chunk().await {
             Some(Ok(chunk)) => {
+                in_turn += chunk.len();
                 shelf.borrow_mut().put(chunk);
                 continue;
             }
@@ -137,19 +146,19 @@ async fn fill(mut body: Body, shelf: Rc<RefCell<Shelf>>) {
 
 impl Source for Ahead {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let mut shelf = self.shelf.borrow_mut();
-        if let Some(chunk) = shelf.take() {
+        let mut held = self.shelf.borrow_mut();
+        if let Some(chunk) = held.take() {
             self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
             return Poll::Ready(Some(Ok(chunk)));
         }
-        match shelf.end.take() {
+        match held.end.take() {
             Some(End::Whole(trailers)) => {
                 self.trailers = trailers;
                 Poll::Ready(None)
             }
             Some(End::Broken(error)) => Poll::Ready(Some(Err(error))),
             None => {
-                shelf.reader = Some(cx.waker().clone());
+                held.reader = Some(cx.waker().clone());
                 Poll::Pending
             }
         }

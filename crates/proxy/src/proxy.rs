@@ -401,9 +401,8 @@ impl Place {
             limiter: rules.rate_limit.as_ref().map(Limiter::new),
             passwords: rules.basic_auth.as_ref().map(|auth| Passwords::new(&auth.file)),
             asked: rules.forward_auth.as_ref().and_then(|auth| group(&auth.upstream)),
-            compress: rules.compression.map(|compression| match compression.trusts_backends {
-                true => Compress::new().trust_routes(),
-                false => Compress::new(),
+            compress: rules.compression.map(|compression| {
+                if compression.trusts_backends { Compress::new().trust_routes() } else { Compress::new() }
             }),
             files: match &rules.action {
                 Action::Files(files) => Folder::open(files),

@@ -1,6 +1,7 @@
 //! How messages are handed on: compressed or not, ahead of their readers or not, with hints before them or not.
 
 use super::build::{Builder, Words};
+use super::rules::Switch;
 use super::tree::Statement;
 use super::value;
 use super::{Compression, EarlyHints};
@@ -14,13 +15,13 @@ pub(super) const REQUEST_BUFFER_DEFAULT: u64 = 1024 * 1024;
 /// Most that can be said: each such message may hold as much memory.
 const BUFFER_MAX: u64 = 1024 * 1024 * 1024;
 
-/// What a block says itself, before it inherits; inside, `None` stands for `off`.
+/// What a block says itself, before it inherits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Draft {
     early_hints: Option<EarlyHints>,
-    compression: Option<Option<Compression>>,
-    response_buffer: Option<Option<u64>>,
-    request_buffer: Option<Option<u64>>,
+    compression: Option<Switch<Compression>>,
+    response_buffer: Option<Switch<u64>>,
+    request_buffer: Option<Switch<u64>>,
 }
 
 impl Draft {
@@ -56,15 +57,15 @@ impl Draft {
     }
 
     pub(super) fn compression(&self) -> Option<Compression> {
-        self.compression.flatten()
+        self.compression.and_then(Switch::on)
     }
 
     pub(super) fn response_buffer(&self) -> Option<u64> {
-        self.response_buffer.flatten()
+        self.response_buffer.and_then(Switch::on)
     }
 
     pub(super) fn request_buffer(&self) -> Option<u64> {
-        self.request_buffer.flatten()
+        self.request_buffer.and_then(Switch::on)
     }
 }
 
@@ -76,7 +77,7 @@ fn on_off(builder: &mut Builder<'_>, words: &mut Words<'_>) -> Option<bool> {
     })
 }
 
-fn compression(builder: &mut Builder<'_>, statement: &Statement) -> Option<Option<Compression>> {
+fn compression(builder: &mut Builder<'_>, statement: &Statement) -> Option<Switch<Compression>> {
     let mut words = Words::of(statement);
     let is_on = on_off(builder, &mut words)?;
     let mut compression = Compression { trusts_backends: false };
@@ -84,10 +85,10 @@ fn compression(builder: &mut Builder<'_>, statement: &Statement) -> Option<Optio
         compression.trusts_backends = text.is_empty();
         if text.is_empty() { Ok(()) } else { Err(("`trusted` alone", String::new())) }
     });
-    Some(is_on.then_some(compression))
+    Some(if is_on { Switch::On(compression) } else { Switch::Off })
 }
 
-fn buffer(builder: &mut Builder<'_>, statement: &Statement, default: u64) -> Option<Option<u64>> {
+fn buffer(builder: &mut Builder<'_>, statement: &Statement, default: u64) -> Option<Switch<u64>> {
     let mut words = Words::of(statement);
     let is_on = on_off(builder, &mut words)?;
     let mut size = default;
@@ -96,5 +97,5 @@ fn buffer(builder: &mut Builder<'_>, statement: &Statement, default: u64) -> Opt
         size = found.ok_or(("a size like `64k` or `1m`, at most 1g", String::new()))?;
         Ok(())
     });
-    Some(is_on.then_some(size))
+    Some(if is_on { Switch::On(size) } else { Switch::Off })
 }

@@ -48,14 +48,14 @@ pub(super) struct Draft {
 }
 
 /// What can be lifted where it is inherited.
-#[derive(Debug, Clone)]
-enum Switch<T> {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Switch<T> {
     On(T),
     Off,
 }
 
 impl<T> Switch<T> {
-    fn on(self) -> Option<T> {
+    pub(super) fn on(self) -> Option<T> {
         match self {
             Self::On(value) => Some(value),
             Self::Off => None,

@@ -113,7 +113,8 @@ fn a_slow_client_does_not_hold_an_upstream_that_is_buffered() {
     assert!(head.starts_with(b"HTTP/1.1 200 "));
     eventually("the upstream is free", || in_flight(&front) == 0);
     let body = client.read_to_end();
-    assert_eq!(body.iter().filter(|byte| **byte == b'x').count(), LONG);
+    let content = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"x"));
+    assert_eq!(content.map(|line| line.len() - 1).sum::<usize>(), LONG);
     assert!(body.ends_with(b"0\r\n\r\n"));
 }
 

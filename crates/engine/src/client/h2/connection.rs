@@ -143,7 +143,7 @@ impl State {
                     *phase = Phase::Closing;
                     return Look::Over;
                 }
-                if self.is_suspected.get() || self.streams.get() >= self.streams_max(&send) {
+                if self.is_suspected.get() || self.streams.get() >= streams_max(&send) {
                     return Look::Full;
                 }
                 self.streams.set(self.streams.get() + 1);
@@ -157,14 +157,10 @@ impl State {
         }
     }
 
-    fn streams_max(&self, send: &SendRequest<Bytes>) -> usize {
-        send.current_max_send_streams().clamp(1, STREAMS_MAX)
-    }
-
     /// How many streams it has at a time, as far as that is known.
     pub(super) fn capacity(&self) -> Option<usize> {
         match &*self.phase.borrow() {
-            Phase::Open(send) => Some(self.streams_max(send)),
+            Phase::Open(send) => Some(streams_max(send)),
             _ => None,
         }
     }
@@ -221,6 +217,11 @@ impl State {
         *self.phase.borrow_mut() = phase;
         self.changed.notify_waiters();
     }
+}
+
+/// How many streams a connection may have at a time.
+fn streams_max(send: &SendRequest<Bytes>) -> usize {
+    send.current_max_send_streams().clamp(1, STREAMS_MAX)
 }
 
 /// Opens the connection, and drives it until it ends.
