@@ -382,8 +382,8 @@ fn an_upgrade_keeps_sticky_sessions_and_what_the_operator_has_ordered() {
             assert_eq!(get(front.address, "/", &[("Cookie", cookie)]).text(), who, "{cookie}");
         }
     }
-    let status = front.status();
-    let servers = status["upstreams"][0]["servers"].as_array().unwrap();
+    let shown = front.status();
+    let servers = shown["upstreams"][0]["servers"].as_array().unwrap();
     let states: Vec<&str> = servers.iter().filter_map(|server| server["state"].as_str()).collect();
     assert_eq!(states, ["up", "up", "draining"]);
     signal(pid_of_listener(control.to_str().unwrap()), "TERM");
