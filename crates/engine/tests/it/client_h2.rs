@@ -348,6 +348,42 @@ fn a_reset_is_no_end_and_what_was_begun_is_not_repeated() {
 }
 
 #[test]
+fn a_used_connection_that_ends_without_a_word_is_replaced_once_where_that_is_harmless() {
+    local(async {
+        let asked = Rc::new(Cell::new(0));
+        let count = Rc::clone(&asked);
+        let (addr, connections) = server(h2::server::Builder::new(), move |_, mut connection| {
+            let count = Rc::clone(&count);
+            async move {
+                // The first request of each connection is answered; the second one finds it closed.
+                for _ in 0..2 {
+                    let Some(Ok((request, mut respond))) = connection.accept().await else { return };
+                    count.set(count.get() + 1);
+                    match request.uri().path() {
+                        "/reset" => respond.send_reset(Reason::INTERNAL_ERROR),
+                        _ if count.get() % 2 == 1 => say(&mut respond, "x"),
+                        _ => return,
+                    }
+                }
+                while connection.accept().await.is_some() {}
+            }
+        })
+        .await;
+        let client = client();
+        assert_eq!(fetch(&client, addr, get("/")).await.unwrap(), "x");
+        assert_eq!(fetch(&client, addr, get("/")).await.unwrap(), "x", "asked again on a new connection");
+        assert_eq!((asked.get(), connections.get()), (3, 2));
+        let error = fetch(&client, addr, request(Method::Post, "/", Body::Empty)).await.unwrap_err();
+        assert!(matches!(error.kind, ClientErrorKind::Closed) && !error.can_retry, "{error}");
+        assert_eq!((asked.get(), connections.get()), (4, 2));
+        assert_eq!(fetch(&client, addr, get("/")).await.unwrap(), "x");
+        let error = fetch(&client, addr, get("/reset")).await.unwrap_err();
+        assert!(error.can_retry, "another server may know better: {error}");
+        assert_eq!((asked.get(), connections.get()), (6, 3), "this one has answered and is not asked again");
+    });
+}
+
+#[test]
 fn interim_answers_are_heard_and_endless_ones_are_not() {
     local(async {
         let (addr, _) = answering(h2::server::Builder::new(), |(request, mut respond)| async move {

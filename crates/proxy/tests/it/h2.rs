@@ -461,3 +461,38 @@ fn hints_reach_a_client_of_http_2_before_the_answer() {
         assert_eq!(text(answer.await.unwrap().into_body()).await.0, "final");
     });
 }
+
+#[test]
+fn messages_go_both_ways_at_once_and_the_verdict_comes_behind_them() {
+    let upstream = crate::upstream_h2::answering_h2(|request, mut respond| async move {
+        assert_eq!(request.headers().get("te").unwrap(), "trailers");
+        assert_eq!(request.headers().get("content-type").unwrap(), "application/grpc");
+        let mut content = request.into_body();
+        let mut head = http::Response::new(());
+        head.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+        let mut stream = respond.send_response(head, false).unwrap();
+        while let Some(message) = content.data().await {
+            let message = message.unwrap();
+            content.flow_control().release_capacity(message.len()).unwrap();
+            stream.send_data(message, false).unwrap();
+        }
+        let mut verdict = HeaderMap::new();
+        verdict.insert("grpc-status", http::HeaderValue::from_static("0"));
+        stream.send_trailers(verdict).unwrap();
+    });
+    let front = secure(&format!("host default {{ proxy_pass h2://{}; compression on; }}", upstream.address));
+    block_on(async {
+        let mut client = front.client().await;
+        let request = asked("POST", "/echo").header("te", "trailers").header("content-type", "application/grpc");
+        let (answer, mut messages) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        let mut echoed = answer.await.unwrap().into_body();
+        for number in 0..5 {
+            let message = Bytes::from(format!("message {number}"));
+            messages.send_data(message.clone(), false).unwrap();
+            assert_eq!(echoed.data().await.unwrap().unwrap(), message, "before the next one is sent");
+        }
+        messages.send_data(Bytes::new(), true).unwrap();
+        let (rest, verdict) = text(echoed).await;
+        assert_eq!((rest.as_str(), verdict.unwrap().get("grpc-status").unwrap().as_bytes()), ("", &b"0"[..]));
+    });
+}

@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use crate::harness::*;
 
 /// An upstream of the `h2` crate, in a thread of its own.
-struct H2Upstream {
-    address: SocketAddr,
+pub(crate) struct H2Upstream {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
@@ -58,7 +58,7 @@ where
 }
 
 /// Lets `answer` deal with each request, all of a connection at a time.
-fn answering_h2<Answer>(
+pub(crate) fn answering_h2<Answer>(
     answer: impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> Answer + Send + Sync + 'static,
 ) -> H2Upstream
 where

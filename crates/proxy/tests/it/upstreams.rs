@@ -268,3 +268,21 @@ fn sticky_cookies_outlive_a_proxy_that_has_their_secret_in_a_file() {
         }
     }
 }
+
+#[test]
+fn the_program_that_decides_is_asked_over_one_connection() {
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&connections);
+    let decider = hostile(move |_, mut wire| {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        while wire.try_head().is_some() {
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let front =
+        front(&format!("host default {{ forward_auth http://{}/verify; respond 200 \"in\"; }}", decider.address()));
+    for _ in 0..5 {
+        assert_eq!(front.get("a").text(), "in");
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+}

@@ -70,7 +70,7 @@ pub enum Http2Error {
 impl Client {
     /// Sends a request over HTTP/2, again where nobody looked at it.
     pub(super) async fn send_over_http2(&self, addr: SocketAddr, mut request: OutgoingRequest) -> Sent {
-        let (mut attempts, mut refusals) = (0, 0);
+        let (mut attempts, mut refusals, mut has_repeated) = (0, 0, false);
         loop {
             attempts += 1;
             let slot = match self.shared.http2.take(self, addr).await {
@@ -98,7 +98,10 @@ impl Client {
             let is_worth_it = match outcome {
                 Outcome::Unseen => true,
                 // A connection that was used before may have been closed at any moment: that is nobody's failure.
-                Outcome::Repeatable => !is_fresh && !matches!(kind, ClientErrorKind::TimedOut),
+                Outcome::Repeatable => {
+                    let is_gone = matches!(kind, ClientErrorKind::Closed | ClientErrorKind::Io(_));
+                    is_gone && !is_fresh && !std::mem::replace(&mut has_repeated, true)
+                }
                 Outcome::Final => false,
             };
             if is_worth_it && attempts < ATTEMPTS_MAX && refusals < REFUSALS_MAX {
