@@ -31,8 +31,11 @@ pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
 /// may take a byte for one after a byte of 0xff.
 #[inline]
 fn is_text(bytes: &[u8]) -> bool {
-    let (words, _) = bytes.as_chunks();
     let Some(last) = bytes.last_chunk() else { return false };
+    if let (Some(first), ..=16) = (bytes.first_chunk(), bytes.len()) {
+        return control_bytes(u64::from_le_bytes(*first)) | control_bytes(u64::from_le_bytes(*last)) == 0;
+    }
+    let (words, _) = bytes.as_chunks();
     // The last word overlaps the one before it instead of leaving a rest.
     words.iter().chain([last]).fold(0, |found, word| found | control_bytes(u64::from_le_bytes(*word))) == 0
 }
@@ -89,4 +92,25 @@ const fn table(extra: &[u8]) -> [bool; 256] {
         index += 1;
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte at every place of values of every length that is judged in another way.
+    #[test]
+    fn a_value_is_judged_by_each_of_its_bytes() {
+        for length in 1..40 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut value = vec![b'x'; length];
+                    value[at] = byte;
+                    let is_good = byte == b'\t' || !byte.is_ascii_control();
+                    assert_eq!(is_field_value(&value), is_good, "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_field_value(b""));
+    }
 }

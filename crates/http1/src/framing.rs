@@ -130,6 +130,12 @@ impl Facts {
         Ok(())
     }
 
+    /// Whether no field but `Host` has said anything.
+    #[inline]
+    pub(crate) fn say_nothing_else(&self) -> bool {
+        self.seen.0 == 0 && self.content_length.is_none() && self.expectation == Expectation::None
+    }
+
     fn see(&mut self, sign: Sign) {
         self.seen.0 |= sign as u8;
     }
@@ -141,6 +147,9 @@ impl Facts {
     fn note_connection(&mut self, value: &[u8]) {
         if is(value, b"keep-alive") {
             return self.see(Sign::KeepAlive); // what browsers send
+        }
+        if is(value, b"close") {
+            return self.see(Sign::Close); // what clients of one request send
         }
         for option in tokens(value) {
             match option.len() {

@@ -66,6 +66,14 @@ impl RequestHead {
     pub(crate) fn judge(&mut self, facts: &Facts) -> Result<&Verdict, ErrorKind> {
         let Self { line, verdict, .. } = self;
         let version = line.version;
+        if let (Some(host), true) = (facts.host, facts.say_nothing_else())
+            && version == Version::Http11
+            && line.target.authority.is_empty()
+        {
+            // The usual head without content: what the rest would make of it.
+            *verdict = Verdict { host: host.value_range(), keep_alive: true, ..Verdict::NONE };
+            return Ok(verdict);
+        }
         verdict.host = match facts.host {
             None if version == Version::Http11 => return Err(ErrorKind::HostMissing),
             _ if !line.target.authority.is_empty() => line.target.authority.clone(),

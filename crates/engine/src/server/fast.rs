@@ -445,6 +445,9 @@ fn respond<Answer>(
         && bytes.len() <= COPY_BYTES_MAX
         && let Some(keep_alive) = write_usual_to(&mut desk.output, worker, asked, response, bytes, keep_alive)
     {
+        if keep_alive && desk.output.len() <= OUTPUT_BYTES_MAX {
+            return Flow::Answered; // what mostly comes of the below
+        }
         return after_answer(desk, idle, outcome_of(keep_alive, asked));
     }
     let framing = framing_of(response, asked);
