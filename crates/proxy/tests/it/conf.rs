@@ -824,3 +824,34 @@ fn tls_to_backends_is_all_or_nothing() {
         &[("p.conf:1:57: expected the name or address in the backends' certificate, found `a:1`", "without a port")],
     );
 }
+
+#[test]
+fn http_2_to_backends_is_all_or_nothing() {
+    let upstream_of = |text: &str| {
+        let config = Config::parse("p.conf", text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        config.upstreams.iter().map(|upstream| (upstream.http2, upstream.tls.is_some())).collect::<Vec<_>>()
+    };
+    assert_eq!(upstream_of("host a { proxy_pass h2://1.2.3.4:5; }"), [(true, false)]);
+    assert_eq!(upstream_of("host a { proxy_pass http://1.2.3.4:5; upstream_http2 on; }"), [(true, false)]);
+    assert_eq!(upstream_of("host a { proxy_pass https://1.2.3.4; upstream_http2 on; }"), [(true, true)]);
+    assert_eq!(upstream_of("host a { proxy_pass http://1.2.3.4:5; }"), [(false, false)]);
+    let app = "upstream app { server 1.2.3.4:5; }";
+    assert_eq!(upstream_of(&format!("{app} host a {{ proxy_pass h2://app; }}")), [(true, false)]);
+    let with = app.replace('}', "upstream_http2 on; }");
+    assert_eq!(upstream_of(&format!("{with} host a {{ proxy_pass https://app; }}")), [(true, true)]);
+    check(
+        &format!("{app}\nhost a {{ proxy_pass h2://app; }}\nhost b {{ proxy_pass http://app; }}"),
+        &[("p.conf:3:21: expected one scheme for an upstream, found `http://app`", "speaks h2")],
+    );
+    check(
+        &format!("{app}\nhost a {{ proxy_pass http://app; upstream_http2 on; }}"),
+        &[(
+            "p.conf:2:33: expected `upstream_http2` inside the `upstream` block, found `upstream_http2`",
+            "move this line",
+        )],
+    );
+    check(
+        "host a { proxy_pass http://1.2.3.4:5; proxy_pass h2://1.2.3.4:6; }",
+        &[("p.conf:1:50: expected one scheme for all backends of a block, found `h2://1.2.3.4:6`", "")],
+    );
+}
