@@ -161,6 +161,7 @@ impl Link {
     /// Sends, and reads until the head of the final response is there.
     pub(super) async fn head(&mut self) -> Result<ResponseHead, Failure> {
         std::future::poll_fn(|cx| {
+            ready!(self.wire.poll_turn(cx));
             loop {
                 let awaited = self.upload.awaits_continue;
                 let polled = self.poll_head(cx);

@@ -37,8 +37,9 @@ const BODY_IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an unused connection is kept. Shorter than most servers', so that few are found closed.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-/// Unused connections kept per server.
-const POOL_IDLE_MAX: usize = 64;
+/// Unused connections kept per server, at most. The freshest is used first, so that no more are kept than were in use at
+/// the same time within [`POOL_IDLE_TIMEOUT`]: what a crowd of clients needs, and little when there is none.
+const POOL_IDLE_MAX: usize = 1024;
 /// A connection that was unused for longer gets no request that must not be sent twice: the server may be closing it at
 /// this moment, and nobody could tell whether the request was heard. The shortest usual patience of servers is two
 /// seconds; a new connection costs a round trip.
@@ -59,7 +60,8 @@ pub struct ClientSettings {
     pub write_idle_timeout: Duration,
     /// How long an unused connection is kept.
     pub pool_idle_timeout: Duration,
-    /// Unused connections kept per server.
+    /// Unused connections kept per server, at most: no more are kept than were in use at the same time within
+    /// `pool_idle_timeout`.
     pub pool_idle_max: usize,
 }
 

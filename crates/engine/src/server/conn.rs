@@ -169,6 +169,7 @@ impl Conn {
                     Err(error) => return Poll::Ready(Next::Malformed(error)),
                 }
             }
+            ready!(self.wire.borrow_mut().poll_turn(cx));
             if ready!(self.poll_flush(cx)).is_err() || self.wire.borrow().is_eof {
                 // Also in the middle of a head: whoever has closed the sending side will not finish it.
                 return Poll::Ready(Next::Nothing);

@@ -211,6 +211,37 @@ fn kept_connections_are_limited_and_expire() {
     });
 }
 
+/// Many at once, twice: those of the second time find the connections of the first.
+#[test]
+fn a_second_burst_opens_no_connection() {
+    const BURST: usize = 300;
+    let all_there = std::sync::Arc::new(tokio::sync::Barrier::new(BURST));
+    let server = serve(settings(), move || {
+        let all_there = all_there.clone();
+        move |request: Request| {
+            let all_there = all_there.clone();
+            async move {
+                all_there.wait().await;
+                target_of(&request)
+            }
+        }
+    });
+    let addr = server.local_addrs()[0];
+    block_on(tokio::task::LocalSet::new().run_until(async {
+        let opened = std::rc::Rc::new(std::cell::Cell::new(0));
+        let client = Client::new(ClientSettings::default()).counting(opened.clone());
+        for _ in 0..2 {
+            let mut burst = tokio::task::JoinSet::new();
+            for _ in 0..BURST {
+                let client = client.clone();
+                burst.spawn_local(async move { fetch(&client, addr, get("/")).await });
+            }
+            assert_eq!(burst.join_all().await.len(), BURST);
+            assert_eq!((opened.get() as usize, client.idle_connections()), (BURST, BURST));
+        }
+    }));
+}
+
 #[test]
 fn dropping_a_body_drops_its_connection() {
     let server =
