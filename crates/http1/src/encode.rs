@@ -323,8 +323,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What the two ways write of the same answer, and whether the connection lives on; the second perhaps not at all.
-    fn both(spec: &ResponseSpec<'_>, content: &[u8]) -> ((Vec<u8>, bool), Option<(Vec<u8>, bool)>) {
+    /// What was written, and whether the connection lives on.
+    type Image = (Vec<u8>, bool);
+
+    /// What the two ways write of the same answer; the second perhaps nothing.
+    fn both(spec: &ResponseSpec<'_>, content: &[u8]) -> (Image, Option<Image>) {
         let mut general = b"before".to_vec();
         let mut written = write_response_head(&mut general, spec);
         written.body.whole(&mut general, content).unwrap();
