@@ -102,6 +102,13 @@ pub(crate) struct Target {
 }
 
 /// The application could not be prepared or bound.
+///
+/// ```
+/// use weaprous::{ServeError, prelude::*};
+///
+/// let error = App::new().prepare_address("everywhere", 8001).unwrap_err();
+/// assert!(matches!(error, ServeError::Address(_)), "{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A route is wrong.

@@ -76,6 +76,20 @@ impl CookieBuilder {
     }
 
     /// A cookie that removes the one of this name and path from the user agent.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use weaprous::cookie::{COOKIE_BYTES_MAX, CookieBuilder, CookieError, MAX_AGE_MAX, SetCookie};
+    ///
+    /// let cookie = CookieBuilder::new("seen", "7").domain("example.org").max_age(MAX_AGE_MAX * 2).secure(true);
+    /// let cookie: SetCookie = cookie.build()?;
+    /// assert_eq!(cookie.as_str(), "seen=7; Domain=example.org; Max-Age=34560000; Secure");
+    /// assert_eq!(CookieBuilder::removal("seen").build()?.as_str(), "seen=; Path=/; Max-Age=0");
+    ///
+    /// let long = "x".repeat(COOKIE_BYTES_MAX);
+    /// assert_eq!(CookieBuilder::new("seen", long).build().unwrap_err(), CookieError::TooLong);
+    /// # Ok::<(), CookieError>(())
+    /// ```
     pub fn removal(name: impl Into<String>) -> Self {
         Self::new(name, "").path("/").max_age(Duration::ZERO)
     }

@@ -53,6 +53,16 @@ impl Problem {
     }
 
     /// 401: no valid credentials came with the request. Names the scheme that programs use (RFC 9110 §15.5.2).
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    ///
+    /// let problem = Problem::unauthorized("log in first");
+    /// assert_eq!((problem.status().as_u16(), problem.detail_text()), (401, Some("log in first")));
+    /// assert_eq!(problem.fields().get_str("www-authenticate"), Some("Bearer"));
+    /// assert_eq!(Problem::too_many_requests("slower, please", 30).fields().get_str("retry-after"), Some("30"));
+    /// assert_eq!(Problem::unavailable("back in a minute", 60).status(), StatusCode::SERVICE_UNAVAILABLE);
+    /// ```
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED).detail(detail).own_field("www-authenticate", "Bearer")
     }
@@ -195,6 +205,12 @@ impl From<crate::cookie::CookieError> for Problem {
 }
 
 /// A whole HTML page for a status: heading, detail, nothing else. Everything is escaped.
+///
+/// ```
+/// use weaprous::{StatusCode, problem};
+/// let page = problem::error_page(StatusCode::NOT_FOUND, "Not Found", Some("no <task> has this number"));
+/// assert!(page.contains("<h1>404 Not Found</h1>\n<p>no &lt;task&gt; has this number</p>"));
+/// ```
 pub fn error_page(status: StatusCode, title: &str, detail: Option<&str>) -> String {
     let mut page = String::with_capacity(512);
     let title = escape_html(title);

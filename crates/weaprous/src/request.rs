@@ -101,6 +101,20 @@ impl Request {
     }
 
     /// Whether the content is JSON: `application/json`, or a type with the suffix `+json` (RFC 6839 §3.1).
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// async fn describe(request: Request) -> String {
+    ///     let kind = request.media_type().unwrap_or("nothing");
+    ///     format!("{kind} for {:?}, JSON: {}, page: {}", request.param("id"), request.has_json(), request.prefers_html())
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/notes/{id}", [PUT], describe));
+    /// let sent = client.put("/notes/7").field("content-type", "application/ld+json; charset=utf-8").body("{}").send();
+    /// assert_eq!(sent.text(), "application/ld+json for Some(\"7\"), JSON: true, page: false");
+    /// ```
     pub fn has_json(&self) -> bool {
         let Some((main, sub)) = self.media_type().and_then(|media_type| media_type.split_once('/')) else {
             return false;
@@ -143,6 +157,20 @@ impl Request {
     /// The client's address. `X-Forwarded-For` counts only when the socket's other end is a trusted proxy (loopback
     /// unless [`App::trust_proxies`](crate::App::trust_proxies) says otherwise), and only as far as it was written
     /// by trusted ones: the last address that is not trusted itself.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// async fn describe(request: Request) -> String {
+    ///     let (client, host, secure) = (request.client_addr(), request.host(), request.is_secure());
+    ///     format!("{client} wants {host}, {}, by {} (encrypted: {secure})", request.query(), request.peer_addr().ip())
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/", [GET], describe));
+    /// let told = client.get("/?a=b").field("x-forwarded-for", "192.0.2.7").field("x-forwarded-proto", "https");
+    /// assert_eq!(told.send().text(), "192.0.2.7 wants test, a=b, by 127.0.0.1 (encrypted: true)");
+    /// ```
     pub fn client_addr(&self) -> IpAddr {
         let mut client = self.peer.addr.ip().to_canonical();
         let forwarded: Vec<&[u8]> = self.head.fields_named("x-forwarded-for").flat_map(engine::tokens).collect();
@@ -216,6 +244,18 @@ impl Request {
     }
 
     /// The request as the engine gave it.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::{App, engine};
+    ///
+    /// /// Hands everything below `/old` to a service that knows nothing of this framework.
+    /// async fn old(request: Request) -> Response {
+    ///     let request: engine::Request = request.into_engine();
+    ///     engine::Response::text(StatusCode::OK, request.head.target())
+    /// }
+    /// App::new().route("/old/{path..}", [GET], old);
+    /// ```
     pub fn into_engine(self) -> engine::Request {
         let Parts { head, body, peer, .. } = *self.0;
         engine::Request::new(head, body, peer)

@@ -244,6 +244,12 @@ impl Redirect {
     }
 
     /// 307: for now, send the same request there.
+    ///
+    /// ```
+    /// use weaprous::{Redirect, prelude::*};
+    /// let status = |redirect: Redirect| redirect.into_response().status.as_u16();
+    /// assert_eq!((status(Redirect::temporary("/new")), status(Redirect::permanent("/new"))), (307, 308));
+    /// ```
     pub fn temporary(location: impl AsRef<str>) -> Self {
         Self::with(StatusCode::TEMPORARY_REDIRECT, location)
     }

@@ -15,6 +15,14 @@ use std::panic::Location;
 pub const SEGMENTS_MAX: usize = 256;
 
 /// Why a pattern was not accepted.
+///
+/// ```
+/// use weaprous::{RouteError, prelude::*};
+///
+/// let twice = App::new().route("/a/{x}", [GET], async || "one").route("/a/{y}", [GET], async || "other");
+/// let error: RouteError = twice.prepare().expect_err("both answer the same");
+/// assert!(error.to_string().contains("/a/{x}") && error.to_string().contains("/a/{y}"), "{error}");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// The pattern cannot be read.

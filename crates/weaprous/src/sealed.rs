@@ -107,6 +107,14 @@ impl CookieKey {
     ///
     /// # Errors
     /// The system gave no random bytes.
+    ///
+    /// ```
+    /// use weaprous::sealed::{CookieKey, KeyError, SECRET_BYTES_MIN};
+    ///
+    /// let for_this_run = CookieKey::random()?;
+    /// assert_eq!(CookieKey::from_secret(&[7; SECRET_BYTES_MIN - 1]).unwrap_err(), KeyError::TooShort);
+    /// # Ok::<(), KeyError>(())
+    /// ```
     pub fn random() -> Result<Self, KeyError> {
         let mut secret = [0; SECRET_BYTES_MIN];
         getrandom::fill(&mut secret).map_err(|_| KeyError::Random)?;

@@ -17,6 +17,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A checked application, shared by all workers.
+///
+/// ```
+/// use weaprous::{AppService, Prepared, RouteError, prelude::*};
+///
+/// # fn main() -> Result<(), RouteError> {
+/// let prepared: Prepared = App::new().route("/", [GET], async || "hello").prepare()?;
+/// // Each worker makes a service of its own from what they share.
+/// let service: AppService = prepared.service();
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Prepared(Arc<Assembly>);
 

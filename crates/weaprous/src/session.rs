@@ -267,6 +267,17 @@ impl Sessions {
     ///
     /// # Errors
     /// None in practice; the cookie is checked as all are.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::session::StorageError;
+    ///
+    /// async fn log_out(State(sessions): State<Sessions>, session: Session) -> Result<Response, Problem> {
+    ///     sessions.end(&session).await.map_err(|error: StorageError| Problem::internal(error))?;
+    ///     Ok((sessions.removal_cookie()?, Redirect::see_other("/")).into_response())
+    /// }
+    /// App::new().route("/logout", [POST], log_out);
+    /// ```
     pub fn removal_cookie(&self) -> Result<SetCookie, CookieError> {
         CookieBuilder::removal(SESSION_COOKIE).same_site(SameSite::Lax).secure(self.secure).http_only().build()
     }

@@ -189,6 +189,23 @@ impl SseSender {
     }
 
     /// Returns when nobody listens any more.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use weaprous::prelude::*;
+    /// use weaprous::sse::SendError;
+    ///
+    /// /// Opens something that is expensive to keep, for as long as somebody listens.
+    /// async fn watch() -> Sse {
+    ///     let stream = Sse::new(async |sender: SseSender| -> Result<(), SendError> {
+    ///         sender.send(Event::new().data("watching")).await?;
+    ///         sender.closed().await;
+    ///         Ok(())
+    ///     });
+    ///     stream.heartbeat(Duration::from_secs(5))
+    /// }
+    /// App::new().route("/watch", [GET], watch);
+    /// ```
     pub async fn closed(&self) {
         self.0.closed().await;
     }

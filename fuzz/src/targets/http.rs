@@ -2,11 +2,8 @@
 //! was read, written anew, reads the same again.
 
 use super::transcript::{Head, Message, Reading, low, requests, responses};
-use super::{pieces, project};
-use http1::{
-    BodyEncoder, Fields, Framing, Limits, Method, RequestSpec, ResponseSpec, Version, is_hop_by_hop,
-    write_request_head, write_response_head,
-};
+use super::{forward, pieces, project};
+use http1::{BodyEncoder, Fields, Limits, Method, is_hop_by_hop};
 
 /// The request whose content the chunks of [`chunked`] are.
 const CHUNKED_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -57,18 +54,9 @@ fn check_requests(reading: &Reading) {
         if !message.is_complete || head.method() == Method::Connect {
             continue;
         }
-        let mut fields = Fields::new();
-        fields.append("Host", if head.host().is_empty() { "none" } else { head.host() }).expect("a host is a value");
-        fields.extend_received(head.fields(), is_forwarded).expect("a received field may be sent");
         let mut out = Vec::new();
-        let spec = RequestSpec {
-            method: head.method(),
-            target: head.target(),
-            fields: &fields,
-            framing: head.framing(),
-            keep_alive: true,
-        };
-        let mut body = write_request_head(&mut out, &spec).expect("a received target may be sent");
+        let written = forward::request(&mut out, head, head.target(), is_forwarded);
+        let mut body = written.expect("what was received may be sent");
         write_content(&mut out, &mut body, message);
         let again = requests(Limits::default(), [&out[..]]);
         assert_eq!(again.messages.len(), 1, "{}", out.escape_ascii());
@@ -81,24 +69,9 @@ fn check_responses(reading: &Reading) {
     let finals = reading.messages.iter().filter(|message| message.is_complete);
     for (message, &method) in finals.zip(&ASKED) {
         let Head::Response(head) = &message.head else { continue };
-        let mut fields = Fields::new();
-        fields.extend_received(head.fields(), is_forwarded).expect("a received field may be sent");
-        let framing = match (head.framing(), head.content_length()) {
-            (Framing::None, Some(length)) => Framing::Length(length),
-            (Framing::UntilClose, _) => Framing::Chunked,
-            (framing, _) => framing,
-        };
         let mut out = Vec::new();
-        let spec = ResponseSpec {
-            request_method: method,
-            request_version: Version::Http11,
-            status: head.status(),
-            fields: &fields,
-            framing,
-            keep_alive: true,
-            date: None,
-        };
-        let mut written = write_response_head(&mut out, &spec);
+        let written = forward::response(&mut out, head, method, is_forwarded);
+        let mut written = written.expect("what was received may be sent");
         if !written.body.discards() {
             write_content(&mut out, &mut written.body, message);
         }
@@ -109,8 +82,8 @@ fn check_responses(reading: &Reading) {
 }
 
 /// What a proxy passes on as it is. It answers `Expect` itself, and writes the others anew.
-fn is_forwarded(name: &str) -> bool {
-    let is_own = ["host", "content-length", "expect"].iter().any(|own| name.eq_ignore_ascii_case(own));
+fn is_forwarded(name: &[u8]) -> bool {
+    let is_own = ["host", "content-length", "expect"].iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
     !is_own && !is_hop_by_hop(name)
 }
 
@@ -142,7 +115,7 @@ fn assert_same(one: &Message, other: &Message) {
 }
 
 fn kept(fields: &http1::ReceivedFields) -> Vec<(&str, &[u8])> {
-    fields.iter().filter(|(name, _)| is_forwarded(name)).collect()
+    fields.iter().filter(|(name, _)| is_forwarded(name.as_bytes())).collect()
 }
 
 /// Every input block of this kind in the case files.

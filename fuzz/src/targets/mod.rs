@@ -1,6 +1,8 @@
 //! The targets, by what they read.
 
 pub(crate) mod chat_bytes;
+#[path = "../../../crates/http1/tests/it/forward.rs"]
+mod forward;
 pub(crate) mod http;
 pub(crate) mod proxy_conf;
 mod transcript;

@@ -1,6 +1,20 @@
 //! How long a file may be kept without asking: `Cache-Control`, by the file's name.
 
 /// What a cache may do with a file (RFC 9111 §5.2.2).
+///
+/// ```
+/// use weaprous::{App, Files, Freshness, prelude::GET};
+///
+/// assert_eq!(Freshness::by_name("app.3f9a1c2b.js"), Freshness::Immutable);
+/// assert_eq!(Freshness::by_name("index.html"), Freshness::Revalidate);
+///
+/// let files = Files::dir(".")?.freshness(|name| match name.ends_with(".png") {
+///     true => Freshness::Seconds(3600),
+///     false => Freshness::by_name(name),
+/// });
+/// App::new().route("/{path..}", [GET], files);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// It may be kept, and is asked about each time: `no-cache`. A changed page shows at once.

@@ -14,6 +14,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How files are kept in memory, per worker. All of it has defaults.
+///
+/// ```
+/// use weaprous::files::{FileCache, Files};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let edited_by_hand = Files::dir(".")?.cache(FileCache::OFF);
+/// let large = Files::dir(".")?.cache(FileCache { bytes_max: 256 << 20, ..FileCache::default() });
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileCache {
     /// Most bytes of content kept; 0 keeps nothing.

@@ -57,6 +57,24 @@ const INDEX: &str = "index.html";
 pub const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A file that was compiled into the binary.
+///
+/// ```
+/// use weaprous::testing::Client;
+/// use weaprous::{EmbeddedFile, Files, prelude::*};
+///
+/// static SITE: [EmbeddedFile; 2] = [
+///     // `include_bytes!("../www/index.html")`, in a program
+///     EmbeddedFile { path: "start.html", bytes: b"<h1>Hello</h1>", gzip: None },
+///     EmbeddedFile { path: "app.js", bytes: b"import './x.js'", gzip: None },
+/// ];
+///
+/// // Addresses that the page itself routes lead to the page.
+/// let files = Files::embedded(&SITE).index("start.html").spa("start.html");
+/// let client = Client::new(App::new().route("/{path..}", [GET], files));
+/// assert_eq!(client.get("/").send().text(), "<h1>Hello</h1>");
+/// assert_eq!(client.get("/tasks/7").field("accept", "text/html").send().text(), "<h1>Hello</h1>");
+/// assert_eq!(client.get("/missing.js").send().status(), StatusCode::NOT_FOUND);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddedFile {
     /// Its path below the site's root, with `/` between segments and none in front.
@@ -253,6 +271,21 @@ impl Files {
     ///
     /// # Errors
     /// The method is none of `GET` and `HEAD`, or the file could not be opened for a reason of ours.
+    ///
+    /// ```
+    /// use weaprous::{Files, prelude::*};
+    ///
+    /// async fn file_or_else(State(files): State<Files>, request: Request) -> Result<Response, Problem> {
+    ///     let path = request.param("path").unwrap_or_default().to_owned();
+    ///     let found = files.try_serve(&path, &request).await?;
+    ///     Ok(found.unwrap_or_else(|| (StatusCode::NOT_FOUND, Html("<h1>Lost?</h1>".to_owned())).into_response()))
+    /// }
+    /// # fn main() -> std::io::Result<()> {
+    /// // No hidden files but `/.well-known`, and no `.br` or `.gz` in place of a file.
+    /// let files = Files::dir(".")?.hidden(false).well_known(true).precompressed(false).upload_form(false);
+    /// App::new().state(std::sync::Arc::new(files)).route("/{path..}", [GET], file_or_else);
+    /// # Ok(()) }
+    /// ```
     pub async fn try_serve(&self, path: &str, request: &Request) -> Result<Option<Response>, Problem> {
         if !is_read(request) {
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail("files can only be read");

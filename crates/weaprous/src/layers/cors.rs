@@ -60,6 +60,14 @@ impl Cors {
     }
 
     /// Allows these methods, instead of `GET`, `POST`, `PUT`, `PATCH` and `DELETE`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use weaprous::{layers::Cors, prelude::*};
+    ///
+    /// let cors = Cors::origins(["https://app.example"]).methods([GET, PATCH]).headers(["x-token"]);
+    /// App::new().layer(cors.max_age(Duration::from_mins(10))).route("/", [PATCH], async || "changed");
+    /// ```
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = joined(methods.into_iter().map(Method::as_str));
         self

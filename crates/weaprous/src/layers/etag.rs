@@ -42,6 +42,16 @@ impl ETags {
     }
 
     /// Strong tags, which stand for the very bytes: only where nothing outside of this layer changes the content.
+    ///
+    /// ```
+    /// use weaprous::{layers::ETags, prelude::*};
+    /// use weaprous::testing::Client;
+    ///
+    /// let app = App::new().layer(ETags::new().strong().bytes_max(1024)).route("/", [GET], async || "news");
+    /// let client = Client::new(app);
+    /// let tag = client.get("/").send().field("etag").expect("short content has one").to_owned();
+    /// assert_eq!(client.get("/").field("if-none-match", tag).send().status(), StatusCode::NOT_MODIFIED);
+    /// ```
     pub fn strong(mut self) -> Self {
         self.is_strong = true;
         self

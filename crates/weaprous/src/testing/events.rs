@@ -1,6 +1,17 @@
 //! Server-sent events as a client reads them (HTML Living Standard §9.2.6).
 
 /// An event as it arrived.
+///
+/// ```
+/// use weaprous::prelude::*;
+/// use weaprous::testing::{Client, ReceivedEvent};
+///
+/// let app = App::new().route("/", [GET], async || {
+///     Sse::new(async |sender: SseSender| sender.send(Event::new().id(7).data("hello")).await)
+/// });
+/// let event: ReceivedEvent = Client::new(app).get("/").send().event().expect("one was sent");
+/// assert_eq!((event.event.as_str(), event.id.as_deref(), event.data.as_str()), ("message", Some("7"), "hello"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceivedEvent {
     /// Its name; `message` unless the server named it.

@@ -112,6 +112,16 @@ impl Client {
     }
 
     /// Names the host in every request, instead of [`HOST`].
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::{AsyncClient, Client, HOST};
+    ///
+    /// let app = || App::new().route("/", [GET], async |request: Request| request.host().to_owned());
+    /// assert_eq!(Client::new(app()).get("/").send().text(), HOST);
+    /// assert_eq!(Client::new(app()).host("example.org").get("/").send().text(), "example.org");
+    /// assert_eq!(Client::new(app()).block_on(AsyncClient::new(app()).host("a").get("/").send()).status(), StatusCode::OK);
+    /// ```
     pub fn host(mut self, host: &str) -> Self {
         self.inner = self.inner.host(host);
         self

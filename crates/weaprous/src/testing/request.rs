@@ -57,6 +57,16 @@ impl<'a, C> RequestBuilder<'a, C> {
     }
 
     /// Sends `Authorization: Bearer`.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::{Client, RequestBuilder};
+    ///
+    /// let app = App::new().route("/", [GET], async |request: Request| request.field("authorization").unwrap_or("").to_owned());
+    /// let client = Client::new(app);
+    /// let request: RequestBuilder<'_, Client> = client.get("/").bearer("secret");
+    /// assert_eq!(request.send().text(), "Bearer secret");
+    /// ```
     pub fn bearer(self, token: &str) -> Self {
         self.field("authorization", format!("Bearer {token}"))
     }

@@ -189,6 +189,30 @@ impl WebSocket {
     }
 
     /// How the client closed, once it has: with a code, if it gave one.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::websocket::{Closed, WebSocket, WebSocketError, WebSocketUpgrade, close_code};
+    ///
+    /// /// Hears whoever speaks the right protocol out, and says how they left.
+    /// async fn listen(mut socket: WebSocket) -> Result<(), WebSocketError> {
+    ///     if socket.protocol() != Some("chat.v1") {
+    ///         return socket.close(close_code::POLICY, "speak chat.v1").await;
+    ///     }
+    ///     while socket.recv().await?.is_some() {}
+    ///     if let Some(Closed { code, reason }) = socket.closed() {
+    ///         println!("left with {code}, {reason}");
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn chat(upgrade: WebSocketUpgrade) -> Response {
+    ///     let upgrade = upgrade.allow_any_origin().protocols(["chat.v1"]);
+    ///     println!("somebody wants to speak {:?}", upgrade.protocol());
+    ///     upgrade.on_upgrade(listen)
+    /// }
+    /// App::new().route("/chat", [GET], chat);
+    /// ```
     pub fn closed(&self) -> Option<Closed> {
         self.shared.inner.borrow().closed.clone()
     }
