@@ -78,7 +78,8 @@ pub(crate) fn upgrade(head: &RequestHead) -> Option<String> {
 pub(crate) fn to_upstream(onward: &Onward<'_>) -> Result<Fields, InvalidField> {
     let head = onward.head;
     let mut fields = Fields::new();
-    match head.host() {
+    let host = head.host();
+    match host {
         // An HTTP/1.0 client without one gets the upstream's address.
         "" => fields.append("host", onward.upstream.to_string())?,
         host => fields.append("host", host)?,
@@ -92,7 +93,7 @@ pub(crate) fn to_upstream(onward: &Onward<'_>) -> Result<Fields, InvalidField> {
             || is_listed(&listed, name);
         !dropped
     })?;
-    add_own(&mut fields, onward)?;
+    add_own(&mut fields, onward, host)?;
     for (name, value) in onward.granted {
         fields.remove(name);
         if !value.is_empty() {
@@ -138,7 +139,7 @@ impl<'a> Onward<'a> {
 
 /// What the proxy itself says about the way a request came. Whoever is not trusted has said nothing about it that is
 /// still there.
-fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField> {
+fn add_own(fields: &mut Fields, onward: &Onward<'_>, host: &str) -> Result<(), InvalidField> {
     let head = onward.head;
     if onward.trusted {
         fields.set("x-forwarded-for", forwarded_for(onward))?;
@@ -148,14 +149,16 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>) -> Result<(), InvalidField>
     if !onward.trusted || !fields.contains("x-forwarded-proto") {
         fields.append("x-forwarded-proto", onward.scheme)?;
     }
-    if !head.host().is_empty() && !(onward.trusted && fields.contains("x-forwarded-host")) {
-        fields.append("x-forwarded-host", head.host())?;
+    if !host.is_empty() && !(onward.trusted && fields.contains("x-forwarded-host")) {
+        fields.append("x-forwarded-host", host)?;
     }
     if onward.trusted && fields.contains("forwarded") {
         fields.append("forwarded", forwarded(onward))?;
     }
-    let via: SmallVec<[u8; VIA_BYTES_USUAL]> =
-        [head.version().number(), " ", onward.name].iter().flat_map(|part| part.bytes()).collect();
+    let mut via: SmallVec<[u8; VIA_BYTES_USUAL]> = SmallVec::new();
+    for part in [head.version().number(), " ", onward.name] {
+        via.extend_from_slice(part.as_bytes());
+    }
     fields.append("via", via)?;
     match onward.hops {
         Hops::Left(left) => fields.set("max-forwards", left.to_string())?,

@@ -2,13 +2,15 @@
 
 use super::ClientSettings;
 use super::link::Link;
+use crate::coarse_now;
 use crate::tls::TlsId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Unused connections by server, the freshest last.
+/// Unused connections by server, the freshest last. A quarter of a second more or less makes no difference to how long
+/// they have been unused, so nobody looks at the clock.
 #[derive(Default)]
 pub(super) struct Pool {
     idle: HashMap<Destination, Vec<Idle>, BuildHasherDefault<Mixer>>,
@@ -76,7 +78,8 @@ impl Pool {
     /// A connection that is open as far as anybody knows, and was used within this time.
     pub(super) fn take(&mut self, to: Destination, idle_max: Duration) -> Option<Box<Link>> {
         let kept = self.idle.get_mut(&to)?;
-        while kept.last()?.since.elapsed() < idle_max {
+        let now = coarse_now();
+        while now.saturating_duration_since(kept.last()?.since) < idle_max {
             let Idle { mut link, .. } = kept.pop()?;
             if !link.is_stale() {
                 return Some(link);
@@ -86,7 +89,7 @@ impl Pool {
     }
 
     pub(super) fn put(&mut self, link: Box<Link>, settings: &ClientSettings) {
-        let now = Instant::now();
+        let now = coarse_now();
         self.sweep(now, settings);
         let kept = self.idle.entry(link.destination()).or_default();
         let timeout = settings.pool_idle_timeout;
