@@ -94,7 +94,12 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
     let (stop, streams_end) = (Stop::new(), Stop::new());
     proxy.streams_end_with(streams_end.clone());
     let beside = proxy.clone();
-    let settings = engine::Settings { idle_grace: IDLE_GRACE, ..proxy_settings() };
+    let in_front = proxy.clone();
+    let settings = engine::Settings {
+        idle_grace: IDLE_GRACE,
+        uncounted: Some(TrustedProxies::new(move |ip| in_front.trusts(ip))),
+        ..proxy_settings()
+    };
     let mut server = Server::new(settings).on_one_worker(move || beside.background());
     let mut listeners = Listeners::new(inherited, server.workers());
     let mut fronts = fronts(args, &config);

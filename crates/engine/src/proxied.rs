@@ -24,7 +24,7 @@ const EXTENSIONS_BYTES_MAX: usize = 4096;
 /// How version 2 begins.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Which proxies may say who a client is. Connections of all others are closed.
+/// Which proxies may say who a client is.
 #[derive(Clone)]
 pub struct TrustedProxies(Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
 
@@ -32,6 +32,10 @@ impl TrustedProxies {
     /// Those of which `is_trusted` says yes. Addresses of IPv4 never come as IPv6.
     pub fn new(is_trusted: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_trusted))
+    }
+
+    pub(crate) fn include(&self, address: IpAddr) -> bool {
+        (self.0)(address)
     }
 }
 
@@ -102,7 +106,7 @@ impl<W: Welcome> Announced<W> {
 impl<W: Welcome> Welcome for Announced<W> {
     fn welcome(&self, worker: &Rc<Worker>, mut socket: Socket, mut peer: Peer) -> LocalTask {
         let proxy = peer.addr.ip().to_canonical();
-        let (worker, inner, is_trusted) = (worker.clone(), self.inner.clone(), (self.proxies.0)(proxy));
+        let (worker, inner, is_trusted) = (worker.clone(), self.inner.clone(), self.proxies.include(proxy));
         if is_trusted {
             // All of its clients come from one address: only theirs are counted, once they are known.
             socket.count_for(&worker, None);

@@ -1,5 +1,6 @@
 //! Limits and deadlines of a server, each with a default that has a name and a reason.
 
+use crate::TrustedProxies;
 use http1::Limits;
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub struct Settings {
     /// Whether that holds for loopback addresses too. By default it does not: whoever is there is a proxy or a
     /// measurement, and shares the machine anyway.
     pub counts_loopback: bool,
+    /// Proxies in front, for which it does not hold: all of their clients come from a few addresses.
+    pub uncounted: Option<TrustedProxies>,
     /// Silence allowed in an answer whose length is not known, to a client that has closed its sending side. Such
     /// clients are answered, but one that closed both sides looks the same as long as nothing is sent.
     pub half_closed_timeout: Duration,
@@ -107,6 +110,7 @@ impl Default for Settings {
             connections_per_worker_max: CONNECTIONS_PER_WORKER_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             counts_loopback: false,
+            uncounted: None,
             half_closed_timeout: HALF_CLOSED_TIMEOUT,
             idle_grace: Duration::ZERO,
             defer_accept: DEFER_ACCEPT,

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -251,6 +251,11 @@ impl Proxy {
             tracing::warn!(upstream, %server, state = state.as_str(), "an operator has changed what a server gets");
         }
         is_known.then_some(()).ok_or(UnknownServer)
+    }
+
+    /// Whether this is a proxy in front of this one whose word counts: for [`engine::Settings::uncounted`].
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.live.current().1.trusted.iter().any(|network| network.contains(address))
     }
 
     /// What it has done so far.

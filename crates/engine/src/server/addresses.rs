@@ -1,5 +1,6 @@
 //! How many connections each address has, on all workers together.
 
+use crate::{Settings, TrustedProxies};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ const REFUSED_MAX: usize = 32;
 pub(super) struct Addresses {
     max: usize,
     counts_loopback: bool,
+    uncounted: Option<TrustedProxies>,
     counts: Mutex<HashMap<IpAddr, Count>>,
 }
 
@@ -36,14 +38,22 @@ pub(super) struct Counted {
 pub(super) struct TooMany;
 
 impl Addresses {
-    pub(super) fn new(max: usize, counts_loopback: bool) -> Arc<Self> {
-        Arc::new(Self { max, counts_loopback, counts: Mutex::default() })
+    pub(super) fn new(settings: &Settings) -> Arc<Self> {
+        Arc::new(Self {
+            max: settings.connections_per_address_max,
+            counts_loopback: settings.counts_loopback,
+            uncounted: settings.uncounted.clone(),
+            counts: Mutex::default(),
+        })
     }
 
     /// Counts a connection; `None` for one that is exempt.
     pub(super) fn count(self: &Arc<Self>, addr: SocketAddr) -> Result<Option<Box<Counted>>, TooMany> {
         let network = network_of(addr.ip());
         if network.is_loopback() && !self.counts_loopback || self.max == usize::MAX {
+            return Ok(None);
+        }
+        if self.uncounted.as_ref().is_some_and(|proxies| proxies.include(addr.ip().to_canonical())) {
             return Ok(None);
         }
         self.admit(network, false).map(Some)
@@ -103,13 +113,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn addresses(max: usize, counts_loopback: bool) -> Arc<Addresses> {
+        Addresses::new(&Settings { connections_per_address_max: max, counts_loopback, ..Settings::default() })
+    }
+
     fn addr(text: &str) -> SocketAddr {
         SocketAddr::new(text.parse().unwrap(), 1234)
     }
 
     #[test]
     fn an_address_has_so_many_connections_and_no_more() {
-        let addresses = Addresses::new(2, false);
+        let addresses = addresses(2, false);
         let first = addresses.count(addr("192.0.2.1")).unwrap();
         let second = addresses.count(addr("::ffff:192.0.2.1")).unwrap();
         assert!(first.is_some() && second.is_some());
@@ -121,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
-        let addresses = Addresses::new(1, false);
+        let addresses = addresses(1, false);
         let kept = addresses.count(addr("2001:db8:0:1::1")).unwrap();
         addresses.count(addr("2001:db8:0:1:ffff::2")).unwrap_err();
         addresses.count(addr("2001:db8:0:2::1")).unwrap();
@@ -131,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_some_are_told_that_they_are_too_many() {
-        let addresses = Addresses::new(1, false);
+        let addresses = addresses(1, false);
         let here = addr("192.0.2.1");
         let admitted = addresses.count(here).unwrap();
         let mut told: Vec<_> = (0..REFUSED_MAX).map(|_| addresses.count_refused(here).unwrap()).collect();
@@ -147,11 +161,21 @@ mod tests {
 
     #[test]
     fn loopback_is_exempt_unless_it_is_not() {
-        let addresses = Addresses::new(0, false);
+        let exempting = addresses(0, false);
         for exempt in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(addresses.count(addr(exempt)).unwrap().is_none(), "{exempt}");
+            assert!(exempting.count(addr(exempt)).unwrap().is_none(), "{exempt}");
         }
-        addresses.count(addr("192.0.2.1")).unwrap_err();
-        Addresses::new(0, true).count(addr("::1")).unwrap_err();
+        exempting.count(addr("192.0.2.1")).unwrap_err();
+        addresses(0, true).count(addr("::1")).unwrap_err();
+    }
+
+    #[test]
+    fn proxies_in_front_may_have_as_many_as_their_clients_need() {
+        let proxies = TrustedProxies::new(|ip| ip == IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        let settings = Settings { connections_per_address_max: 0, uncounted: Some(proxies), ..Settings::default() };
+        let addresses = Addresses::new(&settings);
+        assert!(addresses.count(addr("192.0.2.1")).unwrap().is_none());
+        assert!(addresses.count(addr("::ffff:192.0.2.1")).unwrap().is_none());
+        addresses.count(addr("192.0.2.2")).unwrap_err();
     }
 }

@@ -219,7 +219,7 @@ impl Server {
     /// A thread or event loop could not be made; those that were are stopped again.
     pub fn start(self, stop: Stop, grace: Duration) -> Result<Running, RunError> {
         let settings = Arc::new(self.settings);
-        let addresses = Addresses::new(settings.connections_per_address_max, settings.counts_loopback);
+        let addresses = Addresses::new(&settings);
         let (ended, alive) = mpsc::channel(1);
         let (local_addrs, defer_accept) = (self.local_addrs, settings.defer_accept);
         let (threads, orders) = (Vec::new(), Vec::new());
