@@ -106,7 +106,7 @@ async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-/// Checks on every member of a group, one after the other, each on its turn of the interval.
+/// Checks on all members of a group at a time, once per interval.
 async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
     let client = Client::new(ClientSettings {
         connect_timeout: check.timeout,

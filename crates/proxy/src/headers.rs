@@ -149,7 +149,8 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>, host: &str) -> Result<(), I
     if !onward.trusted || !fields.contains("x-forwarded-proto") {
         fields.append("x-forwarded-proto", onward.scheme)?;
     }
-    if !host.is_empty() && !(onward.trusted && fields.contains("x-forwarded-host")) {
+    let is_told = onward.trusted && fields.contains("x-forwarded-host");
+    if !host.is_empty() && !is_told {
         fields.append("x-forwarded-host", host)?;
     }
     if onward.trusted && fields.contains("forwarded") {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, ClientError, ClientErrorKind, EarlyHints, Fields, Request, RequestHead, Response, Source, Version,
+    Answer, Body, BodyError, ClientError, ClientErrorKind, EarlyHints, Fields, Request, RequestHead, Response, Source,
+    Version,
 };
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
