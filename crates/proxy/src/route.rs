@@ -101,7 +101,7 @@ impl Routes {
     pub(crate) fn find(&self, name: &str, port: Option<u16>, path: &str) -> Result<Place, NoRoute> {
         let host = self.host(name, port.unwrap_or(HTTP_PORT)).ok_or(NoRoute::UnknownHost)?;
         let place = host.place(path);
-        if !is_plain(path) && host.has_locations() && readings(path).iter().any(|other| host.place(other) != place) {
+        if host.has_locations() && !is_plain(path) && readings(path).iter().any(|other| host.place(other) != place) {
             return Err(NoRoute::Ambiguous);
         }
         place.ok_or(NoRoute::UnknownPath)
