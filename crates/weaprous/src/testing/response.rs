@@ -26,15 +26,16 @@ pub struct Response {
 /// use weaprous::prelude::*;
 /// use weaprous::testing::{AsyncClient, AsyncResponse};
 ///
-/// async fn twice() -> impl IntoResponse {
-///     ([("x-part", "1"), ("x-part", "2")], "hello")
+/// async fn twice() -> Result<impl IntoResponse, Problem> {
+///     let cookies = vec![CookieBuilder::new("a", "1").build()?, CookieBuilder::new("b", "2").build()?];
+///     Ok((cookies, "hello"))
 /// }
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 /// # runtime.block_on(async {
 /// let client = AsyncClient::new(App::new().route("/", [GET], twice));
 /// let mut answer: AsyncResponse = client.get("/").send().await;
-/// assert_eq!(answer.fields_named("x-part").collect::<Vec<_>>(), ["1", "2"]);
+/// assert_eq!(answer.fields_named("set-cookie").collect::<Vec<_>>(), ["a=1", "b=2"]);
 /// assert_eq!(answer.text().await, "hello");
 /// assert!(answer.trailers().is_none());
 /// # });
