@@ -285,6 +285,26 @@ fn a_server_that_goes_away_after_every_few_requests_fails_none() {
 }
 
 #[test]
+fn connections_that_have_gone_are_forgotten() {
+    local(async {
+        let (addr, connections) = server(h2::server::Builder::new(), |_, mut connection| async move {
+            if let Some(Ok((_, mut respond))) = connection.accept().await {
+                say(&mut respond, "x");
+                connection.graceful_shutdown();
+                while connection.accept().await.is_some() {}
+            }
+        })
+        .await;
+        let client = client();
+        // More than there may be at a time.
+        for _ in 0..300 {
+            assert_eq!(fetch(&client, addr, get("/")).await.unwrap(), "x");
+        }
+        assert!(connections.get() > 256, "{} connections", connections.get());
+    });
+}
+
+#[test]
 fn what_a_server_refuses_unread_is_sent_again_whatever_it_is() {
     local(async {
         let refusals = Rc::new(Cell::new(2));
@@ -365,7 +385,10 @@ fn a_used_connection_that_ends_without_a_word_is_replaced_once_where_that_is_har
                         _ => return,
                     }
                 }
-                while connection.accept().await.is_some() {}
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    count.set(count.get() + 1);
+                    respond.send_reset(Reason::INTERNAL_ERROR);
+                }
             }
         })
         .await;
