@@ -1,19 +1,14 @@
 //! An axum router on this engine: `cargo run -p weaprous --features tower --example axum_app`, then
 //! `curl http://127.0.0.1:8000/hello/you`.
 
-use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http_body::Frame;
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::error::Error;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use weaprous::engine::{Server, Settings};
 use weaprous::interop::{Connection, Tower};
 
@@ -48,31 +43,11 @@ async fn who(Extension(connection): Extension<Connection>) -> String {
     format!("{}\n", connection.addr.ip())
 }
 
-/// Content that is made while it is sent.
-struct Countdown(u32);
-
-impl http_body::Body for Countdown {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
-        let line = format!("{}\n", std::mem::replace(&mut self.0, left));
-        Poll::Ready(Some(Ok(Frame::data(line.into()))))
-    }
-}
-
-async fn countdown(Path(from): Path<u32>) -> Body {
-    Body::new(Countdown(from))
-}
-
-/// The application: nothing in it knows this engine but the extension.
 pub(crate) fn router() -> Router {
     Router::new()
         .route("/hello/{name}", get(hello))
         .route("/sum", post(sum))
         .route("/who", get(who))
-        .route("/countdown/{from}", get(countdown))
         .with_state(Arc::new(Counter::default()))
 }
 

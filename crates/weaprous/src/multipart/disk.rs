@@ -143,7 +143,7 @@ fn clear_once(folder: &Path) {
         match clear(folder) {
             Ok(0) => {}
             Ok(count) => {
-                tracing::info!(folder = %folder.display(), count, "unfinished uploads of an earlier run deleted")
+                tracing::info!(folder = %folder.display(), count, "unfinished uploads of an earlier run deleted");
             }
             Err(error) => tracing::warn!(folder = %folder.display(), %error, "unfinished uploads cannot be looked for"),
         }
