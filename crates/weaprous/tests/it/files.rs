@@ -672,13 +672,13 @@ fn a_listing_is_no_work_of_the_worker() {
     let at = "127.0.0.1:1".parse().unwrap();
     let request = engine::Request::new(head, engine::Body::Empty, Rc::new(engine::Peer::new(at, at, Stop::new())));
     let pool_of_one = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-    let (begin, begun) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::channel();
     // Holds the pool's one thread until it is told to go on.
     let hold = || {
         let (go, gate) = std::sync::mpsc::channel::<()>();
-        let begin = begin.clone();
+        let tell = tell.clone();
         drop(tokio::task::spawn_blocking(move || {
-            begin.send(()).unwrap();
+            tell.send(()).unwrap();
             let _ = gate.recv();
         }));
         go
@@ -688,9 +688,9 @@ fn a_listing_is_no_work_of_the_worker() {
         let mut answer = pin!(engine::Service::call(&service, request));
         assert!(poll_once(&mut answer).await.is_none(), "the folder is read on the worker");
         let before_writing = hold();
-        begun.recv().unwrap();
+        told.recv().unwrap();
         drop(before_reading);
-        begun.recv().unwrap(); // and so it has been read
+        told.recv().unwrap(); // and so it has been read
         assert!(poll_once(&mut answer).await.is_none(), "the page is written on the worker");
         drop(before_writing);
         let response = answer.await;
