@@ -1,9 +1,7 @@
 //! What a request has to pass before anything answers it: addresses, rate, password, another program's word.
 //! In this order, so that whoever is refused costs as little as possible.
 
-use engine::{
-    Answer, Body, Client, Fields, Method, OutgoingRequest, RequestHead, Response, StatusCode,
-};
+use engine::{Answer, Body, Client, Fields, Method, OutgoingRequest, RequestHead, Response, StatusCode};
 use std::net::IpAddr;
 
 use crate::access;
