@@ -3,6 +3,7 @@
 
 use crate::args::Check;
 use crate::exit::Failure;
+use crate::say::{complain, say};
 use proxy::conf::{Action, Checked, Pass, Policy, Rules, Upstream};
 use proxy::{Config, ConfigError, ConfigWarning, LoadError};
 use std::fmt::Write as _;
@@ -23,14 +24,14 @@ pub(crate) fn run(args: &Check) -> Result<(), Failure> {
     };
     if args.json {
         let errors = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
-        println!("{}", json(&file, errors, &warnings));
+        say(json(&file, errors, &warnings) + "\n");
     } else {
         for warning in &warnings {
-            eprintln!("{warning}\n");
+            complain(format_args!("{warning}\n"));
         }
         match &checked {
-            Ok(config) => print!("{}", summary(&file, config)),
-            Err(errors) => errors.iter().for_each(|error| eprintln!("{error}\n")),
+            Ok(config) => say(summary(&file, config)),
+            Err(errors) => errors.iter().for_each(|error| complain(format_args!("{error}\n"))),
         }
     }
     match checked {

@@ -1,6 +1,7 @@
 //! Exit codes, in one place: 0 done · 1 something failed while running · 2 wrong arguments or configuration (clap's
 //! own code, too) · 3 cannot listen · 4 the data directory cannot be used.
 
+use crate::say::complain;
 use std::process::ExitCode;
 
 /// Why the program ends, by what the person at the keyboard has to change.
@@ -40,6 +41,6 @@ pub(crate) fn code(outcome: Result<(), Failure>) -> ExitCode {
         Failure::Listen(text) => (text, 3),
         Failure::Data(text) => (text, 4),
     };
-    eprintln!("weaprous: {text}");
+    complain(format_args!("weaprous: {text}"));
     ExitCode::from(code)
 }

@@ -10,6 +10,7 @@ mod listeners;
 mod network;
 mod open_files;
 mod reverse_proxy;
+mod say;
 mod serve;
 mod servers;
 mod signals;

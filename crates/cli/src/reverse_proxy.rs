@@ -11,6 +11,7 @@ use crate::args::{Operation, Proxy as Arguments};
 use crate::exit::Failure;
 use crate::handover::{self, Taken};
 use crate::listeners::Listeners;
+use crate::say::{complain, say};
 use crate::servers::proxy_settings;
 use crate::signals::{Asked, Signals};
 use crate::stop::{GRACE, INTERRUPTED};
@@ -169,10 +170,10 @@ fn schemes(
 
 fn announce(schemes: &[(&'static str, SocketAddr)], admin: Option<SocketAddr>) {
     for (scheme, address) in schemes {
-        println!("  proxy    {scheme}://{address}");
+        say(format_args!("  proxy    {scheme}://{address}\n"));
     }
     if let Some(address) = admin {
-        println!("  admin    http://{address}");
+        say(format_args!("  admin    http://{address}\n"));
     }
 }
 
@@ -368,7 +369,9 @@ impl Operator {
                             let patience = Duration::from_secs(self.args.operation.drain_timeout);
                             return self.leave(patience, false).await;
                         }
-                        Err(error) => eprintln!("weaprous: the next version does not take over: {error}; this one goes on"),
+                        Err(error) => complain(format_args!(
+                            "weaprous: the next version does not take over: {error}; this one goes on"
+                        )),
                     }
                 }
                 () = until(cut_at) => {
@@ -385,10 +388,12 @@ impl Operator {
         self.notify.reloading();
         self.seen = Seen::now(&self.args.config);
         match self.try_reload().await {
-            Ok(diff) => println!("  reloaded {diff}"),
+            Ok(diff) => say(format_args!("  reloaded {diff}\n")),
             Err(failure) => {
                 self.proxy.reload_refused();
-                eprintln!("weaprous: the configuration is not reloaded, the one before goes on\n{failure}");
+                complain(format_args!(
+                    "weaprous: the configuration is not reloaded, the one before goes on\n{failure}"
+                ));
             }
         }
         self.notify.ready();
@@ -435,7 +440,7 @@ impl Operator {
             }
         }
         if config.admin != self.admin_at {
-            eprintln!("weaprous: the admin page stays where it is until the next start, which SIGUSR2 makes as well");
+            complain("weaprous: the admin page stays where it is until the next start, which SIGUSR2 makes as well");
         }
         self.fronts = kept;
         self.cut_at = Some(Instant::now() + Duration::from_secs(self.args.operation.drain_timeout));
@@ -475,14 +480,14 @@ impl Operator {
                 std::thread::spawn(move || child.wait()); // nobody else would, and it would stay as a zombie
                 self.give_to(Ok(channel));
             }
-            Err(error) => eprintln!("weaprous: the next version cannot be started: {error}"),
+            Err(error) => complain(format_args!("weaprous: the next version cannot be started: {error}")),
         }
     }
 
     /// Hands the sockets over to whoever is at the other end.
     fn give_to(&mut self, channel: io::Result<UnixStream>) {
         if std::mem::replace(&mut self.is_handing_over, true) {
-            eprintln!("weaprous: the sockets are being handed over already");
+            complain("weaprous: the sockets are being handed over already");
             return;
         }
         let begun = channel.and_then(|channel| Ok((channel, self.listeners.clones()?)));
@@ -493,7 +498,7 @@ impl Operator {
             }
             Err(error) => {
                 self.is_handing_over = false;
-                eprintln!("weaprous: the sockets cannot be handed over: {error}");
+                complain(format_args!("weaprous: the sockets cannot be handed over: {error}"));
             }
         }
     }

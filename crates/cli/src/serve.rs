@@ -9,6 +9,7 @@ mod upload;
 use crate::args::Serve;
 use crate::exit::Failure;
 use crate::network::lan_addr;
+use crate::say::say;
 use crate::servers::{listen, listen_app_over, serve};
 use crate::tls;
 use anyhow::Context as _;
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let trust = server.local_addrs().get(1).map(SocketAddr::port);
     let greeting = Greeting { args, scheme, bound, trust };
-    serve(server, || print!("{}", greeting.text()))
+    serve(server, || say(greeting.text()))
 }
 
 fn app(args: &Serve) -> Result<App, Failure> {

@@ -3,6 +3,7 @@
 use crate::args::{Backend, SiteDirs, Tracker};
 use crate::data;
 use crate::exit::Failure;
+use crate::say::say;
 use crate::stop::{GRACE, on_signals};
 use crate::tls::with_files;
 use accounts::{Accounts, StoreSessions};
@@ -147,7 +148,7 @@ fn serve_as(server: Server, name: &str, is_secure: bool) -> Result<(), Failure> 
     let scheme = if is_secure { "https" } else { "http" };
     serve(server, || {
         for address in addresses {
-            println!("  {name:<8} {scheme}://{address}");
+            say(format_args!("  {name:<8} {scheme}://{address}\n"));
         }
     })
 }

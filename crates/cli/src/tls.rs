@@ -4,6 +4,7 @@
 use crate::args::{Cert, TlsFiles};
 use crate::data;
 use crate::exit::Failure;
+use crate::say::say;
 use certs::{CertError, LanCertificate, Name, RENEW_DAYS, lan_certificate, names_of_this_host};
 use engine::{CertificateFiles, ClientAuth, Method, Request, Response, Service, StatusCode, Tls, TlsSettings};
 use std::future::ready;
@@ -24,7 +25,7 @@ const AUTHORITY_TYPE: &str = "application/x-x509-ca-cert";
 pub(crate) fn cert(args: &Cert) -> Result<(), Failure> {
     let folder = folder(args.data_dir.as_deref())?;
     let made = lan(&folder, &args.name)?;
-    print!("{}", report(&made, &folder));
+    say(report(&made, &folder));
     Ok(())
 }
 

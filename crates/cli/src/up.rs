@@ -4,6 +4,7 @@ use crate::args::Up;
 use crate::data::{self, DEMO_PASSWORD, DEMO_USER};
 use crate::exit::Failure;
 use crate::network::lan_addr;
+use crate::say::{complain, say};
 use crate::servers::{Shared, listen, listen_app, listen_over, proxy_settings, serve, trusting};
 use crate::tls;
 use anyhow::Context as _;
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
 
     serve(server, || {
         let trust = page.beside.filter(|_| secure.as_ref().is_some_and(|secure| secure.lan.is_some()));
-        print!("{}", greeting(args, &shared.folder, &page, trust, [backend, tracker]));
+        say(greeting(args, &shared.folder, &page, trust, [backend, tracker]));
         if args.open {
             open_browser(&page.url());
         }
@@ -199,7 +200,7 @@ fn open_browser(url: &str) {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let child = Command::new(opener).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     if let Err(error) = child {
-        eprintln!("weaprous: cannot start {opener} ({error}); open {url} yourself");
+        complain(format_args!("weaprous: cannot start {opener} ({error}); open {url} yourself"));
     }
 }
 

@@ -23,6 +23,18 @@ fn check(text: &str, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn a_reader_who_has_seen_enough_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.conf"), "host a { respond 200; }").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weaprous"));
+    command.args(["check", "p.conf"]).current_dir(folder.path()).stdout(writer);
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
 fn a_fine_file_is_summed_up() {
     let text = "\
 listen 8080;
