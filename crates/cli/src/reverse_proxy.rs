@@ -79,15 +79,30 @@ fn channel(operation: &Operation) -> Result<Option<UnixStream>, Failure> {
     UnixStream::connect(path).map(Some).map_err(failed)
 }
 
-fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Failure> {
-    let signals = Signals::new()?;
-    let Taken { sockets: inherited, legacy } = match channel {
+/// What the process before this one or systemd has opened already.
+fn inherited(channel: Option<&UnixStream>) -> Result<Taken, Failure> {
+    let taken = match channel {
         Some(channel) => handover::take(channel).context("the sockets of the process before cannot be taken over")?,
         None => Taken {
             sockets: systemd::sockets().context("the sockets of systemd cannot be used")?,
             legacy: String::new(),
         },
     };
+    Ok(taken)
+}
+
+fn settings(proxy: &Proxy) -> engine::Settings {
+    let proxy = proxy.clone();
+    engine::Settings {
+        idle_grace: IDLE_GRACE,
+        uncounted: Some(TrustedProxies::new(move |ip| proxy.trusts(ip))),
+        ..proxy_settings()
+    }
+}
+
+fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Failure> {
+    let signals = Signals::new()?;
+    let Taken { sockets: inherited, legacy } = inherited(channel)?;
     let legacy: Legacy = legacy.parse().context("the process before has left something unknown")?;
     let tls = with_files(&args.tls)?;
     let config = load(args)?;
@@ -95,13 +110,7 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
     let (stop, streams_end) = (Stop::new(), Stop::new());
     proxy.streams_end_with(streams_end.clone());
     let beside = proxy.clone();
-    let in_front = proxy.clone();
-    let settings = engine::Settings {
-        idle_grace: IDLE_GRACE,
-        uncounted: Some(TrustedProxies::new(move |ip| in_front.trusts(ip))),
-        ..proxy_settings()
-    };
-    let mut server = Server::new(settings).on_one_worker(move || beside.background());
+    let mut server = Server::new(settings(&proxy)).on_one_worker(move || beside.background());
     let mut listeners = Listeners::new(inherited, server.workers());
     let mut fronts = fronts(args, &config);
     let admin_at = config.admin;

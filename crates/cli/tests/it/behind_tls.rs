@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How long any single thing may take. Far above what is needed: it ends a broken run, it measures nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What the tracker answers, as in `config/proxy.conf`.
 const TRACKER_PATHS: [&str; 8] =
     ["/api/", "/submit-info", "/get-list", "/create-list", "/join-list", "/add-list", "/send-message", "/get-messages"];

@@ -223,8 +223,8 @@ fn editors_get_json() {
 fn folder_with_files() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let days = |count: u64| Duration::from_hours(24 * count);
-    for (name, made_at) in [("good", now), ("ending", now - days(53)), ("ended", now - days(100))] {
+    let days_ago = |count: u64| now.checked_sub(Duration::from_hours(24 * count)).unwrap();
+    for (name, made_at) in [("good", now), ("ending", days_ago(53)), ("ended", days_ago(100))] {
         let names = vec!["localhost".parse().unwrap()];
         let made = certs::lan_certificate(&folder.path().join(name), names, made_at).unwrap();
         std::fs::copy(made.chain, folder.path().join(format!("{name}.crt"))).unwrap();
