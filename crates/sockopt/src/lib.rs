@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn zero_takes_it_back() {
-        let listener = listener(Duration::from_secs(60));
+        let listener = listener(Duration::from_mins(1));
         defer_accept(&listener, Duration::ZERO).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_, peer) = listener.accept().unwrap();
