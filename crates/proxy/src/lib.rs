@@ -30,6 +30,7 @@ mod buffering;
 pub mod conf;
 mod control;
 mod counters;
+mod crowd;
 mod folder;
 mod gate;
 mod group;

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::access;
 use crate::access_log::{Entry, WorkerLog};
 use crate::conf::Network;
+use crate::crowd::Seat;
 use crate::metrics::{Line, Route, RouteCells, class};
 use crate::upstream::Upstream;
 
@@ -45,6 +46,8 @@ pub(crate) struct Watch {
     /// Connections opened for it.
     pub(crate) opened: Rc<Cell<u32>>,
     id: OnceCell<Id>,
+    /// Its place among those of its client.
+    seat: Cell<Option<Seat>>,
     /// Where an upstream's hints go, if they go anywhere.
     pub(crate) hints: OnceCell<EarlyHints>,
     /// Boxed, because most requests are not logged, or not so that a moment counts.
@@ -80,6 +83,7 @@ impl Watch {
             is_tunnel: Cell::new(false),
             opened: Rc::default(),
             id: OnceCell::new(),
+            seat: Cell::new(None),
             hints: OnceCell::new(),
             log: log.map(|log| Box::new(Logged::new(request, log.clone(), trusted))),
         })
@@ -90,6 +94,11 @@ impl Watch {
         if let Some(hints) = hints {
             let _ = self.hints.set(hints); // said once for each request
         }
+    }
+
+    /// Its client has one more, until it is over.
+    pub(crate) fn seated(&self, seat: Seat) {
+        self.seat.set(Some(seat));
     }
 
     /// It belongs to a route.

@@ -362,6 +362,8 @@ pub(crate) struct Shared {
     places: Vec<Arc<Place>>,
     pub(crate) groups: Vec<Arc<Group>>,
     pub(crate) trusted: Vec<Network>,
+    /// Most requests of one client at a time, on each worker.
+    pub(crate) client_requests_max: Option<u32>,
     pub(crate) log: Option<Arc<AccessLog>>,
 }
 
@@ -448,7 +450,8 @@ impl Shared {
             known.cloned().unwrap_or_else(|| Arc::new(Place::new(label, rules, &groups, &base.metrics)))
         });
         let places = places.collect();
-        Ok(Self { routes, places, groups, trusted: config.trusted.clone(), log, base })
+        let client_requests_max = config.client_requests_max;
+        Ok(Self { routes, places, groups, trusted: config.trusted.clone(), client_requests_max, log, base })
     }
 
     pub(crate) fn base(&self) -> &Arc<Base> {

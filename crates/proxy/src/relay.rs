@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Http2Error, Method, OutgoingRequest,
-    Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
+    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Http2Error, Method,
+    OutgoingRequest, Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm,
+    Upgraded,
 };
 use smallvec::SmallVec;
 use weaprous::AppService;
 
 use crate::access_log::WorkerLog;
 use crate::conf::{Action, EarlyHints, Pass, Policy, Redirect, Respond, Timeouts};
+use crate::crowd::Crowd;
 use crate::gate::{self, Refused};
 use crate::group::{Ask, Group, Lease, Refusal};
 use crate::headers::{self, Hops, Onward};
@@ -30,7 +32,7 @@ use crate::proxy::{Live, Place, Shared};
 use crate::retry::{self, Content};
 use crate::route::{HTTPS_PORT, NoRoute};
 use crate::upstream::Upstream;
-use crate::{affinity, buffering, hints, rewrite, tunnel};
+use crate::{access, affinity, buffering, crowd, hints, rewrite, tunnel};
 
 /// The proxy on one worker: what all workers share, and this worker's connections to upstreams.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ struct Worker {
     log: Option<WorkerLog>,
     /// One pool for each set of timeouts that the configuration names.
     clients: Clients,
+    /// How many requests each client has on this worker, whatever the configuration.
+    crowd: Crowd,
     /// This worker's services of folders.
     folders: RefCell<HashMap<u64, AppService>>,
 }
@@ -59,7 +63,7 @@ type Clients = Rc<RefCell<Vec<(Timeouts, Client)>>>;
 impl Relay {
     pub(crate) fn new(live: Arc<Live>) -> Self {
         let (version, shared) = live.current();
-        let worker = RefCell::new(Worker::new(shared, Clients::default()));
+        let worker = RefCell::new(Worker::new(shared, Clients::default(), Crowd::default()));
         Self(Rc::new(Desk { live, version: Cell::new(version), worker }))
     }
 }
@@ -81,8 +85,8 @@ impl Desk {
     fn worker(&self) -> Rc<Worker> {
         if self.version.get() != self.live.version() {
             let (version, shared) = self.live.current();
-            let clients = Rc::clone(&self.worker.borrow().clients);
-            *self.worker.borrow_mut() = Worker::new(shared, clients);
+            let before = Rc::clone(&self.worker.borrow());
+            *self.worker.borrow_mut() = Worker::new(shared, Rc::clone(&before.clients), before.crowd.clone());
             self.version.set(version);
         }
         Rc::clone(&self.worker.borrow())
@@ -110,7 +114,7 @@ struct Answered {
 
 impl Worker {
     /// Takes over the pools that this configuration still has a use for.
-    fn new(shared: Arc<Shared>, clients: Clients) -> Rc<Self> {
+    fn new(shared: Arc<Shared>, clients: Clients, crowd: Crowd) -> Rc<Self> {
         if !clients.borrow().is_empty() {
             let servers = shared.servers();
             let is_wanted = |address| servers.iter().any(|server| server.address == address);
@@ -119,7 +123,7 @@ impl Worker {
             clients.iter().for_each(|(_, client)| client.retain(is_wanted));
         }
         let log = shared.log.clone().map(WorkerLog::new);
-        Rc::new(Self { shared, log, clients, folders: RefCell::default() })
+        Rc::new(Self { shared, log, clients, crowd, folders: RefCell::default() })
     }
 
     async fn answer(&self, request: Request, watch: &Rc<Watch>) -> Response {
@@ -173,6 +177,13 @@ impl Worker {
         peer: &Rc<Peer>,
         watch: &Rc<Watch>,
     ) -> Result<Response, Refused> {
+        if let Some(max) = self.shared.client_requests_max {
+            let client = access::client(onward.head, onward.peer, &self.shared.trusted);
+            let is_trusted = onward.trusted && client == onward.peer;
+            if !is_trusted && !client.is_loopback() {
+                watch.seated(self.crowd.enter(client, max).ok_or_else(crowd::refusal)?);
+            }
+        }
         let granted = if place.has_gate() {
             Box::pin(gate::pass(&self.shared, place, onward, &|| self.client(&Timeouts::default()))).await?
         } else {

@@ -112,6 +112,14 @@ impl Builder<'_> {
                     let listen = self.listen(statement, &config.listen);
                     config.listen.extend(listen);
                 }
+                "client_requests_max" => {
+                    let expected = "a number from 1 to 1000000, or `off`";
+                    let max = self.single(statement, expected, |text| match text {
+                        "off" => Ok(None),
+                        number => value::number(number, 1..=1_000_000).map(Some),
+                    });
+                    config.client_requests_max = max.flatten();
+                }
                 "sticky_key" => {
                     config.sticky_key = self.single(statement, "a file with a secret", value::file);
                 }

@@ -56,7 +56,7 @@ pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 pub const ERRORS_MAX: usize = 20;
 
 /// A whole proxy configuration, known to be complete: every location knows what answers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; empty: where the command line says.
     pub listen: Vec<Listen>,
@@ -66,12 +66,30 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// Peers whose `X-Forwarded-*` fields are believed (and extended) instead of replaced.
     pub trusted: Vec<Network>,
+    /// Most requests that one client has at a time, on each worker; `None`: any number. No client must take all there
+    /// is, so a file that says nothing has [`CLIENT_REQUESTS_DEFAULT`].
+    pub client_requests_max: Option<u32>,
     /// The file with the secret of sticky cookies; `None`: one that ends with the process.
     pub sticky_key: Option<PathBuf>,
     /// Where answers are noted; `None`: nowhere.
     pub access_log: Option<LogSettings>,
     /// Where operators look; `None`: nowhere.
     pub admin: Option<SocketAddr>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            upstreams: Vec::new(),
+            hosts: Vec::new(),
+            trusted: Vec::new(),
+            client_requests_max: Some(CLIENT_REQUESTS_DEFAULT),
+            sticky_key: None,
+            access_log: None,
+            admin: None,
+        }
+    }
 }
 
 /// What a look at a configuration brought.

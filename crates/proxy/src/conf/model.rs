@@ -208,6 +208,10 @@ impl Default for Timeouts {
 /// More backends asked after the first one failed when nothing else is said: beyond so many the trouble lies elsewhere.
 pub const RETRIES_DEFAULT: u32 = 7;
 
+/// Requests that one client has at a time, on each worker, when nothing else is said: what five browsers behind one
+/// address ask for with all the streams they have, and far from what a machine can hold.
+pub const CLIENT_REQUESTS_DEFAULT: u32 = 512;
+
 /// A set of backends that can stand in for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Upstream {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conf;
+mod crowding;
 mod corpus;
 mod delivery;
 mod failure;
