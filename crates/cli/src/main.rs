@@ -45,11 +45,14 @@ fn main() -> ExitCode {
     exit::code(outcome)
 }
 
+/// What is shown when nobody says anything else: whoever sees a backend leave is to see it come back.
+const LOG_DEFAULT: &str = "warn,proxy=info";
+
 /// Warnings and errors go to standard error; `WEAPROUS_LOG=info` (or `debug`, or `engine=trace`) shows more.
 fn log_to_stderr() {
+    let wanted = std::env::var("WEAPROUS_LOG").ok().filter(|wanted| !wanted.is_empty());
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
-        .with_env_var("WEAPROUS_LOG")
-        .from_env_lossy();
+        .parse_lossy(wanted.as_deref().unwrap_or(LOG_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

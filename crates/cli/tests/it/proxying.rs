@@ -100,3 +100,29 @@ fn the_soft_limit_on_open_files_is_no_limit_on_clients() {
         assert_eq!(client.read_response().status, 200);
     }
 }
+
+#[test]
+fn operators_see_a_backend_leave_and_come_back_without_asking_for_more() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound and not listening: it refuses, and nobody else gets the port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let backend = socket.local_addr().unwrap();
+    let config = format!("host default {{ proxy_pass http://{backend}; }}");
+    let (mut process, addr) = proxy(folder.path(), &config);
+    assert_eq!(get(addr, "/", &[]).status, 503);
+    process.wait_for_text("upstream is left out for a while");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(async { socket.listen(16).unwrap().into_std().unwrap() });
+    listener.set_nonblocking(false).unwrap();
+    let answering = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    });
+    assert_eq!(get(addr, "/", &[]).status, 200);
+    process.wait_for_text("upstream is back");
+    answering.join().unwrap();
+    assert!(process.lines().iter().all(|line| !line.contains("DEBUG")), "nothing for developers");
+}
