@@ -89,7 +89,7 @@ fn answer(rules: &Rules) -> String {
         (!rules.access.is_empty(), "by address"),
         (rules.basic_auth.is_some(), "with a password"),
         (rules.forward_auth.is_some(), "if another program lets it pass"),
-        (rules.rate_limit.is_some(), "so often"),
+        (rules.rate_limit.is_some(), "at a limited rate"),
     ] {
         if is_there {
             let _ = write!(text, ", {what}");

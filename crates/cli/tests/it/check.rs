@@ -59,7 +59,7 @@ listen  0.0.0.0:8080
 
 host    example.org, *.example.org
   = /healthz       respond 200
-  /api             → 10.0.0.1:80, 10.0.0.2:80, so often
+  /api             → 10.0.0.1:80, 10.0.0.2:80, at a limited rate
   /old/            redirect 308
   /admin           → upstream app, by address
   everything else  → upstream app

@@ -134,6 +134,7 @@ impl Builder<'_> {
         self.check_proxy_protocol(statements, &config);
         self.warn_of_unused();
         warn::ports(self, &config, &known);
+        warn::loops(self, &config.listen, statements);
         config.upstreams = self.declared.iter().filter_map(|declared| declared.upstream.clone()).collect();
         config.upstreams.append(&mut self.inline);
         config
@@ -149,7 +150,7 @@ impl Builder<'_> {
                 "tls" if secure_at.is_none() => secure_at = Some(word.start),
                 "proxy_protocol" if !proxy_protocol => proxy_protocol = true,
                 _ => {
-                    self.flaw_at(word, "`tls`, `proxy_protocol` or `;`", "");
+                    self.flaw_at(word, "`tls`, `proxy_protocol` or `;`", table::listen_elsewhere(&word.text));
                     return None;
                 }
             }

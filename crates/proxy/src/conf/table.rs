@@ -172,8 +172,27 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("grpc_pass", "write `proxy_pass h2://127.0.0.1:9000;`"),
     ("proxy_http_version", "write `upstream_http2 on;`, or nothing for HTTP/1.1"),
     ("gzip", "write `compression on;`"),
+    ("gzip_types", "write `compression on;`: it knows what is text"),
+    ("try_files", "write `files DIR;`, and a `location` with `proxy_pass` for what a program answers"),
+    ("index", "leave it out: `files DIR;` answers with the index.html of a folder"),
+    ("expires", "write `set_header Cache-Control max-age=3600;`"),
+    ("log_format", "write `access_log FILE format=json;`, or `clf` or `common`"),
+    ("worker_processes", "leave it out: there is a worker for each processor"),
+    ("events", "leave it out: connections need no settings"),
+    ("http", "leave it out: what stands in it stands outside all blocks here"),
+    ("ssl_certificate_key", "write `listen 443 tls { certificate FILE key FILE; }`"),
     ("include", "one file holds everything"),
 ];
+
+/// What a word after `listen` is called here that other servers know.
+pub(super) fn listen_elsewhere(word: &str) -> &'static str {
+    match word {
+        "ssl" => "write `listen 443 tls { certificate FILE key FILE; }`",
+        "http2" => "with `tls` HTTP/2 is on without a word; `http2 off;` in its block turns it off",
+        "default_server" => "write `host default { … }`",
+        _ => "",
+    }
+}
 
 /// The directive of that name.
 pub(super) fn find(name: &str) -> Option<&'static Directive> {

@@ -3,7 +3,8 @@
 use super::build::Builder;
 use super::rules::Draft;
 use super::tree::Statement;
-use super::{Config, HostPattern, PathPattern};
+use super::{Config, HostPattern, Listen, PathPattern, ServerAddress, value};
+use std::net::{IpAddr, SocketAddr};
 
 /// The host's own rules when a location takes every path.
 pub(super) fn root(builder: &mut Builder<'_>, host: &Draft, locations: &[(PathPattern, &Statement, Draft)]) {
@@ -81,4 +82,44 @@ pub(super) fn ports(builder: &mut Builder<'_>, config: &Config, known: &[(HostPa
             builder.warn(*at, sentence, "");
         }
     }
+}
+
+/// Backends that are this proxy: it refuses what has passed through it before, so none of them ever answers.
+pub(super) fn loops(builder: &mut Builder<'_>, listen: &[Listen], statements: &[Statement]) {
+    for statement in statements {
+        if let Some(block) = &statement.block {
+            loops(builder, listen, block);
+        }
+        let Some(word) = statement.words.first() else { continue };
+        let backend = match statement.name.text.as_str() {
+            "proxy_pass" => match value::pass_target(&word.text) {
+                Ok((value::PassTarget::Address(address), _)) => address,
+                _ => continue,
+            },
+            "server" => match value::server_address(&word.text, false) {
+                Ok(address) => address,
+                Err(_) => continue,
+            },
+            _ => continue,
+        };
+        let ServerAddress::Ip(backend) = backend else { continue };
+        if let Some(own) = listen.iter().find(|listen| is_heard(listen.address, backend)) {
+            let sentence =
+                format!("this leads back to this proxy, which listens on {}: no request gets through", own.address);
+            builder.warn(word.start, sentence, "give the address of the program that is to answer");
+        }
+    }
+}
+
+/// Whether whoever listens there hears who connects here. Of other machines' addresses only equal ones are known to be its own.
+fn is_heard(listen: SocketAddr, target: SocketAddr) -> bool {
+    let (ours, theirs) = (listen.ip(), target.ip().to_canonical());
+    // Connecting to no address in particular means this machine.
+    let theirs = match theirs {
+        IpAddr::V4(address) if address.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        address => address,
+    };
+    let is_any = ours.is_unspecified() && ours.is_ipv4() == theirs.is_ipv4() && theirs.is_loopback();
+    listen.port() == target.port() && (ours.to_canonical() == theirs || is_any)
 }

@@ -2,6 +2,7 @@
 //! behave well or badly.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod conf;
 mod crowding;
 mod corpus;
