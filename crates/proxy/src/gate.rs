@@ -8,6 +8,7 @@ use crate::access;
 use crate::conf::{ForwardAuth, RateKey};
 use crate::group::{Ask, Group};
 use crate::headers::{self, Onward};
+use crate::observe::Watch;
 use crate::pages::Page;
 use crate::passwords::Verdict;
 use crate::proxy::{Place, Shared};
@@ -36,6 +37,7 @@ pub(crate) async fn pass(
     shared: &Shared,
     place: &Place,
     onward: &Onward<'_>,
+    watch: &Watch,
     connections: &impl Fn() -> Client,
 ) -> Result<Vec<(String, Vec<u8>)>, Refused> {
     let rules = &place.rules;
@@ -57,7 +59,7 @@ pub(crate) async fn pass(
         }
     }
     match (&rules.forward_auth, &place.asked) {
-        (Some(auth), Some(group)) => ask(shared, auth, group, onward, connections()).await,
+        (Some(auth), Some(group)) => ask(shared, auth, group, onward, watch, connections()).await,
         _ => Ok(Vec::new()),
     }
 }
@@ -92,6 +94,7 @@ async fn ask(
     auth: &ForwardAuth,
     group: &Arc<Group>,
     onward: &Onward<'_>,
+    watch: &Watch,
     mut client: Client,
 ) -> Result<Vec<(String, Vec<u8>)>, Refused> {
     let broken = |why: &str| {
@@ -100,7 +103,7 @@ async fn ask(
     };
     let ask = Ask { now_ms: shared.now_ms(), ..Ask::default() };
     let lease = group.acquire(&ask, &shared.sealer, || shared.now_ms()).await.map_err(|_| broken("nobody is up"))?;
-    let fields = question(onward).map_err(|error| broken(&error.to_string()))?;
+    let fields = question(auth, onward, watch).map_err(|error| broken(&error.to_string()))?;
     let request = OutgoingRequest { method: Method::Get, target: auth.path.clone(), fields, body: Body::Empty };
     if let Some(tls) = &lease.tls {
         client = client.over_tls(tls.clone());
@@ -124,12 +127,20 @@ async fn ask(
     Err(Refused::Answer(response))
 }
 
-/// The fields of the question: the client's own, and what it asks for.
-fn question(onward: &Onward<'_>) -> Result<Fields, engine::InvalidField> {
+/// The fields of the question: the client's own, and what it asks for. What only the program may say is not among them,
+/// except what it judges by: the proof of who the client is, and what this proxy says itself.
+fn question(auth: &ForwardAuth, onward: &Onward<'_>, watch: &Watch) -> Result<Fields, engine::InvalidField> {
     let mut fields = headers::to_upstream(&Onward { edits: &[], granted: &[], upgrade: None, ..*onward })?;
     for name in ["expect", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "content-type"] {
         fields.remove(name);
     }
+    for name in &auth.copy {
+        let is_asked = ["host", "authorization", "cookie"].iter().any(|asked| asked.eq_ignore_ascii_case(name));
+        if !is_asked && !headers::is_about_the_way(name.as_bytes()) {
+            fields.remove(name);
+        }
+    }
+    fields.set("x-request-id", watch.id(onward.head, onward.trusted))?;
     fields.set("x-forwarded-method", onward.head.method().to_string())?;
     let target = onward
         .head

@@ -276,7 +276,7 @@ fn is_rewritten(name: &[u8]) -> bool {
 }
 
 /// Fields that say who the client is. Only a proxy may, and only one that is trusted.
-fn is_about_the_way(name: &[u8]) -> bool {
+pub(crate) fn is_about_the_way(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-forwarded-";
     if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
         return false;

@@ -185,7 +185,7 @@ impl Worker {
             }
         }
         let granted = if place.has_gate() {
-            Box::pin(gate::pass(&self.shared, place, onward, &|| self.client(&Timeouts::default()))).await?
+            Box::pin(gate::pass(&self.shared, place, onward, watch, &|| self.client(&Timeouts::default()))).await?
         } else {
             Vec::new()
         };

@@ -252,6 +252,38 @@ fn another_program_decides() {
 }
 
 #[test]
+fn the_program_that_is_asked_knows_the_request_by_its_name_and_believes_no_client() {
+    let judge = hostile(|_, mut wire| {
+        let head = wire.head().to_lowercase();
+        let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap_or_default().to_owned();
+        let ids = head.matches("x-request-id: ").count();
+        assert!(id.len() == 32 && ids == 1 && !id.contains("forged"), "{head}");
+        assert!(!head.contains("root"), "what the client calls as the program's answer does is not asked: {head}");
+        assert!(head.contains("x-forwarded-for: 127.0.0.1\r\n"), "what the proxy itself says stays: {head}");
+        // What clients prove themselves with is the question, also where the answer replaces it.
+        assert!(head.contains("authorization: bearer client\r\n") && head.contains("cookie: c=1\r\n"), "{head}");
+        wire.send(format!("HTTP/1.1 204 No Content\r\nX-User: {id}\r\nAuthorization: Bearer inner\r\n\r\n"));
+        wire.rest();
+    });
+    let mirror = mirror();
+    let front = front(&format!(
+        "host default {{ proxy_pass http://{}; forward_auth http://{}/ copy=X-User,X-Role,Authorization,Cookie,X-Forwarded-For; }}",
+        address(&mirror),
+        judge.address()
+    ));
+    let answer = front.ask(
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: forged\r\nX-User: root\r\nx-role: root\r\n\
+         Authorization: Bearer client\r\nCookie: c=1\r\n\r\n",
+    );
+    let id = answer.field("x-request-id").unwrap().to_owned();
+    let text = answer.text().to_lowercase();
+    assert_eq!(answer.status, 200, "{text}");
+    assert!(text.contains(&format!("x-request-id: {id}\n")), "the backend has the same: {text}");
+    assert!(text.contains(&format!("x-user: {id}\n")), "and so has the program: {text}");
+    assert!(text.contains("authorization: bearer inner\n") && !text.contains("cookie:"), "{text}");
+}
+
+#[test]
 fn trailers_cannot_say_what_the_program_or_the_operator_decides() {
     let judge = upstream(|| |_: Request| async { Response::new(StatusCode::NO_CONTENT).field("x-user", "alice") });
     let backend = hostile(|_, mut wire| {
