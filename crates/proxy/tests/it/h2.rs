@@ -496,3 +496,39 @@ fn messages_go_both_ways_at_once_and_the_verdict_comes_behind_them() {
         assert_eq!((rest.as_str(), verdict.unwrap().get("grpc-status").unwrap().as_bytes()), ("", &b"0"[..]));
     });
 }
+
+#[test]
+fn the_streams_of_one_connection_are_one_clients_and_those_it_gives_up_make_room() {
+    let held = hostile(|_, mut wire| {
+        if wire.try_head().is_some_and(|head| head.starts_with("GET /begun")) {
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome");
+        }
+        wire.rest(); // until nobody waits for the others any more
+    });
+    let front = secure(&format!(
+        "trusted_proxy 127.0.0.1; client_requests_max 3;\n\
+         host default {{ proxy_pass http://{}; location = /free {{ respond 200 free; }} }}",
+        held.address()
+    ));
+    block_on(async {
+        let mut client = front.client().await;
+        let mut ask = |target: &str| {
+            let request = asked("GET", target).header("x-forwarded-for", "198.51.100.7").body(()).unwrap();
+            client.send_request(request, true).unwrap().0
+        };
+        let begun = ask("/begun").await.unwrap();
+        assert_eq!(begun.status(), 200);
+        let stalled = [ask("/stalled"), ask("/stalled")];
+        for _ in 0..20 {
+            let refused = ask("/begun").await.unwrap();
+            assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"].as_bytes()[..]), (429, &b"1"[..]));
+        }
+        drop(stalled);
+        while ask("/free").await.unwrap().status() != 200 {} // a stream that ends before its answer begins
+        let more = [ask("/stalled"), ask("/stalled")];
+        while ask("/free").await.unwrap().status() != 429 {}
+        drop(begun);
+        while ask("/free").await.unwrap().status() != 200 {} // one in the middle of its answer
+        drop(more);
+    });
+}
