@@ -4,8 +4,8 @@
 
 mod advice;
 mod conf;
-mod crowding;
 mod corpus;
+mod crowding;
 mod delivery;
 mod failure;
 mod fields;
