@@ -3,10 +3,9 @@
 use crate::args::Chat;
 use crate::data;
 use crate::exit::Failure;
-use crate::stop::on_signals;
 use crate::tls;
 use anyhow::Context as _;
-use engine::{Stop, Trust};
+use engine::Trust;
 use peer::{PeerError, Settings, TrackerUrl};
 use std::io::{IsTerminal as _, Read as _};
 use std::net::SocketAddr;
@@ -31,8 +30,7 @@ pub(crate) fn run(args: Chat) -> Result<(), Failure> {
 
     let (commands, commands_in) = mpsc::channel(COMMANDS_WAITING);
     let (notices_out, notices) = mpsc::channel(NOTICES_WAITING);
-    let stop = Stop::new();
-    on_signals(stop.clone())?;
+    let stop = weaprous::stop_at_signals().context("signals cannot be watched")?;
     let ending = stop.clone();
     let work = move || peer::run(settings, Arc::new(history), commands_in, notices_out, ending);
     let peer = std::thread::Builder::new().name("peer".to_owned()).spawn(work).context("cannot start a thread")?;

@@ -4,13 +4,13 @@ use crate::args::{Backend, SiteDirs, Tracker};
 use crate::data;
 use crate::exit::Failure;
 use crate::say::say;
-use crate::stop::{GRACE, on_signals};
+use crate::stop::GRACE;
 use crate::tls::with_files;
 use accounts::{Accounts, StoreSessions};
 use anyhow::Context as _;
 use backend::{BackendSettings, Site};
 use chat::Store;
-use engine::{Server, Service, Settings, Stop, Tls};
+use engine::{Server, Service, Settings, Tls};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -155,8 +155,7 @@ fn serve_as(server: Server, name: &str, is_secure: bool) -> Result<(), Failure> 
 
 /// Serves until a signal, after `announce` has said so.
 pub(crate) fn serve(server: Server, announce: impl FnOnce()) -> Result<(), Failure> {
-    let stop = Stop::new();
-    on_signals(stop.clone())?;
+    let stop = weaprous::stop_at_signals().context("signals cannot be watched")?;
     announce();
     server.run(stop, GRACE).context("the server failed")?;
     Ok(())
