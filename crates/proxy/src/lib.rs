@@ -45,6 +45,7 @@ mod passwords;
 mod proxy;
 mod rate;
 mod readings;
+mod refusals;
 mod relay;
 mod reload;
 mod retry;

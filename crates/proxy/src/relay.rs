@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Http2Error, Method,
-    OutgoingRequest, Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm,
-    Upgraded,
+    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method, OutgoingRequest,
+    Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
 };
 use smallvec::SmallVec;
 use weaprous::AppService;
@@ -29,6 +28,7 @@ use crate::health::Failure;
 use crate::observe::{Attempt, Watch};
 use crate::pages::{self, Page};
 use crate::proxy::{Live, Place, Shared};
+use crate::refusals::{body_failed, failed, refused, unfit};
 use crate::retry::{self, Content};
 use crate::route::{HTTPS_PORT, NoRoute};
 use crate::upstream::Upstream;
@@ -546,21 +546,6 @@ fn responded(respond: &Respond) -> Response {
 /// Servers that are tried for one request without an allocation.
 const TRIED_USUAL: usize = 2;
 
-/// The page for a request that no upstream may be asked about now.
-fn refused(place: &Place, group: &Group, refusal: Refusal, last: Option<&ClientError>) -> Page {
-    let label = &place.label;
-    if let Some(error) = last {
-        return failed(place, Some(error));
-    }
-    let (what, seconds) = match refusal {
-        Refusal::Full => (format!("All upstreams of {label} are busy."), 1),
-        _ => (format!("No upstream of {label} is well."), group.retry_after().as_secs()),
-    };
-    Page::new(StatusCode::SERVICE_UNAVAILABLE, what)
-        .hint("Try again in a moment.")
-        .field("retry-after", seconds.max(1).to_string())
-}
-
 /// What a pool depends on. Those that differ only in what a client is not told share one.
 fn pooled_by(timeouts: &Timeouts) -> Timeouts {
     Timeouts { tunnel: Duration::ZERO, attempt: None, ..timeouts.clone() }
@@ -593,71 +578,6 @@ fn is_event_stream(fields: &Fields) -> bool {
         let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default();
         media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     })
-}
-
-fn body_failed(error: &BodyError) -> Page {
-    Page::new(error.status(), format!("The request's content could not be read: {error}."))
-}
-
-fn unfit(place: &Place, upstream: &Upstream, problem: &str) -> Page {
-    let detail =
-        format!("{} gave an answer for {} that cannot be passed on: {problem}.", upstream.address, place.label);
-    Page::new(StatusCode::BAD_GATEWAY, detail)
-}
-
-/// The page for a request that no upstream answered; `error` is that of the last attempt.
-fn failed(place: &Place, error: Option<&ClientError>) -> Page {
-    let label = &place.label;
-    let Some(error) = error else {
-        return Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("No upstream is left for {label}."));
-    };
-    if error.is_connect() {
-        return unreachable(place, error);
-    }
-    let who = format!("The upstream {} of {label}", error.addr);
-    match &error.kind {
-        ClientErrorKind::Body(error) => body_failed(error),
-        ClientErrorKind::TimedOut => Page::new(StatusCode::GATEWAY_TIMEOUT, format!("{who} did not answer in time.")),
-        ClientErrorKind::Protocol(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response: {problem}."))
-        }
-        ClientErrorKind::Unasked => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("{who} switched to a protocol that was not asked for."))
-        }
-        ClientErrorKind::Request(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("The request cannot be sent on to {}: {problem}.", error.addr))
-        }
-        ClientErrorKind::Http2(Http2Error::Refused) => {
-            Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("{who} takes no more requests."))
-                .hint("Try again in a moment.")
-                .field("retry-after", "1")
-        }
-        ClientErrorKind::Http2(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response: {problem}."))
-        }
-        ClientErrorKind::Closed => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("{who} closed the connection before it answered."))
-        }
-        _ => Page::new(
-            StatusCode::BAD_GATEWAY,
-            format!("The connection to the upstream {} of {label} failed.", error.addr),
-        ),
-    }
-}
-
-fn unreachable(place: &Place, error: &ClientError) -> Page {
-    let what = match &error.kind {
-        ClientErrorKind::Refused => "refused the connection".to_owned(),
-        ClientErrorKind::TimedOut => "did not accept a connection in time".to_owned(),
-        ClientErrorKind::Tls(problem) => format!("cannot be talked to over TLS ({problem})"),
-        ClientErrorKind::Http2(problem) => format!("cannot be talked to in HTTP/2 ({problem})"),
-        _ => "cannot be reached".to_owned(),
-    };
-    let members = place.group.as_ref().map(|group| group.members());
-    let has_others = members.iter().flat_map(|all| all.iter()).any(|other| other.upstream.address != error.addr);
-    let all = if has_others { ", and none of the others can be reached either" } else { "" };
-    Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("The upstream {} of {} {what}{all}.", error.addr, place.label))
-        .hint("The program behind it may be starting or stopped. Try again in a moment.")
 }
 
 /// A response's content on its way back. An event stream ends when the proxy stops: it would never end
