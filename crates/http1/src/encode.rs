@@ -187,7 +187,7 @@ pub fn write_request_head(out: &mut impl BufMut, spec: &RequestSpec<'_>) -> Resu
 }
 
 /// Whether a request without content says so with `Content-Length: 0` (RFC 9110 §8.6).
-fn expects_content(method: Method) -> bool {
+pub(crate) fn expects_content(method: Method) -> bool {
     matches!(method, Method::Post | Method::Put | Method::Patch | Method::Query)
 }
 
@@ -218,7 +218,7 @@ fn response_body(spec: &ResponseSpec<'_>, framing: Framing) -> (Framing, BodyEnc
 /// Writes what stands after the fields: how the body ends, `Connection` if there is anything to say, the empty line.
 /// `revived` is a connection of an HTTP/1.0 client that lives on.
 #[inline]
-fn write_end(out: &mut impl BufMut, framing: Framing, fields: &Fields, keep_alive: bool, revived: bool) {
+pub(crate) fn write_end(out: &mut impl BufMut, framing: Framing, fields: &Fields, keep_alive: bool, revived: bool) {
     let says_nothing = keep_alive && !revived && !fields.has(Special::Upgrade) && !fields.has(Special::Te);
     if let (Framing::Length(length), true) = (framing, says_nothing) {
         return write_content_length(out, length, true); // the most common end, in one piece
@@ -237,14 +237,14 @@ const DATE_BYTES: usize = 29;
 
 /// Writes how nearly every answer begins: the line of 200 and the date, put together here and copied once.
 #[inline]
-fn write_usual_start(out: &mut impl BufMut, date: &[u8; DATE_BYTES]) {
+pub(crate) fn write_usual_start(out: &mut impl BufMut, date: &[u8; DATE_BYTES]) {
     const BEFORE: &[u8; 23] = b"HTTP/1.1 200 OK\r\nDate: ";
     let mut start = *b"HTTP/1.1 200 OK\r\nDate: .............................\r\n";
     start[BEFORE.len()..BEFORE.len() + DATE_BYTES].copy_from_slice(date);
     out.put_slice(&start);
 }
 
-fn write_status_line(out: &mut impl BufMut, status: StatusCode) {
+pub(crate) fn write_status_line(out: &mut impl BufMut, status: StatusCode) {
     if let Some(line) = status.line() {
         out.put_slice(line.as_bytes());
     } else {

@@ -87,7 +87,7 @@ impl Special {
     const NONE: u8 = 0;
 
     /// The bits of a field name.
-    fn of(name: &[u8]) -> u8 {
+    pub(crate) fn of(name: &[u8]) -> u8 {
         let is = |known: &[u8], special: Self| {
             if name.eq_ignore_ascii_case(known) { special as u8 } else { Self::NONE }
         };

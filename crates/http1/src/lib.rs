@@ -14,7 +14,7 @@
 //!
 //! Where things are: `lines` cuts lines, `start_line` and `target` read the first one, `section` the
 //! others into `received`; `framing` decides once how a body ends, `body` and `chunked` read it,
-//! `decoder` drives them all; `fields`, `encode` and `outgoing` write.
+//! `decoder` drives them all; `fields`, `encode` and `outgoing` write. `passing` has what a proxy does in one go.
 
 mod ascii;
 mod assemble;
@@ -33,6 +33,7 @@ mod limits;
 mod lines;
 mod method;
 mod outgoing;
+mod passing;
 mod received;
 mod recycled;
 mod response_parts;
@@ -58,6 +59,7 @@ pub use head::{RequestHead, ResponseHead};
 pub use limits::Limits;
 pub use method::{Method, UnknownMethod};
 pub use outgoing::BodyEncoder;
+pub use passing::{Whole, read_whole_response, write_passed_request, write_passed_response};
 pub use received::{ReceivedFields, Trailers};
 pub use response_parts::ResponseParts;
 pub use status::{InvalidStatus, StatusCode};
