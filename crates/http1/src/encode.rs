@@ -108,9 +108,10 @@ pub fn write_usual_response(out: &mut Vec<u8>, spec: &ResponseSpec<'_>, content:
     if !is_usual {
         return None;
     }
-    let fields = spec.fields.wire();
-    out.reserve(USUAL_BYTES_MAX + fields.len() + content.len());
+    let [media_type, fields] = spec.fields.wire();
+    out.reserve(USUAL_BYTES_MAX + media_type.len() + fields.len() + content.len());
     write_usual_start(out, date);
+    out.extend_from_slice(media_type);
     out.extend_from_slice(fields);
     out.extend_from_slice(b"Content-Length: ");
     write_short_decimal(out, content.len());
@@ -262,7 +263,9 @@ fn write_fields(out: &mut impl BufMut, fields: &Fields) {
             out.put_slice(line);
         }
     } else {
-        out.put_slice(fields.wire());
+        for lines in fields.wire() {
+            out.put_slice(lines);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ReceivedFields;
 use crate::ascii::{is_field_value, is_token, trim};
+use crate::media_types::MediaType;
 use crate::recycled::{Recycle, Recycled, Spares};
 use std::fmt;
 
@@ -10,6 +11,8 @@ use std::fmt;
 pub struct Fields {
     text: Recycled<Text>,
     special: u8,
+    /// A `Content-Type` that stands before the fields of `text`.
+    media_type: Option<MediaType>,
 }
 
 /// The fields as they are written, and where each stands.
@@ -19,9 +22,6 @@ struct Text {
     wire: Vec<u8>,
     lines: Vec<Line>,
 }
-
-/// How the commonest field begins.
-const CONTENT_TYPE: &[u8; 14] = b"content-type: ";
 
 /// Fields longer than this, or more of them, are not kept for the next message; a typical response has 4 to 8.
 const SPARE_BYTES_MAX: usize = 4 * 1024;
@@ -124,7 +124,7 @@ impl Fields {
 
     /// No fields, nothing allocated.
     pub const fn new() -> Self {
-        Self { text: Recycled::EMPTY, special: Special::NONE }
+        Self { text: Recycled::EMPTY, special: Special::NONE, media_type: None }
     }
 
     /// Adds a field line after the others, keeping any of the same name. The value is written
@@ -139,22 +139,17 @@ impl Fields {
         Ok(())
     }
 
-    /// Adds a `Content-Type`: what [`Fields::append`] does for the field that nearly every message has.
+    /// Adds a `Content-Type`: what [`Fields::append`] does for the field that nearly every message has. Where it is the
+    /// first one and of the usual media types, nothing is allocated and nothing written.
     ///
     /// # Errors
     /// As [`Fields::append`].
+    #[inline]
     pub fn append_content_type(&mut self, value: &str) -> Result<(), InvalidField> {
-        let value = trim(value.as_bytes());
-        if !is_field_value(value) {
-            return Err(InvalidField::Value);
+        match MediaType::of(value) {
+            Some(known) if self.is_empty() => self.media_type = Some(known),
+            _ => return self.append(MediaType::NAME, value),
         }
-        if self.wire().len() + CONTENT_TYPE.len() + value.len() + 2 > Self::BYTES_MAX {
-            return Err(InvalidField::TooLong);
-        }
-        let text = self.text.get_mut();
-        let start = text.wire.len();
-        text.wire.extend_from_slice(CONTENT_TYPE);
-        text.end_line(start, CONTENT_TYPE.len() - 2, value);
         Ok(())
     }
 
@@ -175,15 +170,14 @@ impl Fields {
         if !self.may_have(name.as_bytes()) || !self.contains(name) {
             return false;
         }
-        let kept: Self = {
-            let mut kept = Self::new();
-            for (line_name, value) in self.lines_raw() {
-                if !line_name.eq_ignore_ascii_case(name.as_bytes()) {
-                    kept.push(line_name, value);
-                }
+        let is_other = |other: &[u8]| !other.eq_ignore_ascii_case(name.as_bytes());
+        let mut kept = Self::new();
+        kept.media_type = self.media_type.filter(|_| is_other(MediaType::NAME.as_bytes()));
+        for (line_name, value) in self.own_lines() {
+            if is_other(line_name) {
+                kept.push(line_name, value);
             }
-            kept
-        };
+        }
         *self = kept;
         true
     }
@@ -223,8 +217,13 @@ impl Fields {
     /// # Errors
     /// Together they are longer than [`Fields::BYTES_MAX`]: nothing was added.
     pub fn extend(&mut self, other: &Self) -> Result<(), InvalidField> {
-        if self.wire().len() + other.wire().len() > Self::BYTES_MAX {
+        if self.bytes() + other.bytes() > Self::BYTES_MAX {
             return Err(InvalidField::TooLong);
+        }
+        match other.media_type {
+            Some(known) if self.is_empty() => self.media_type = Some(known),
+            Some(known) => self.push(MediaType::NAME.as_bytes(), known.value().as_bytes()),
+            None => {}
         }
         let Some(added) = other.text.get() else { return Ok(()) };
         let text = self.text.get_mut();
@@ -246,7 +245,7 @@ impl Fields {
         mut keep: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), InvalidField> {
         // Written anew a line has a space after its colon that it may not have had.
-        if self.wire().len() + received.bytes().len() + received.len() > Self::BYTES_MAX {
+        if self.bytes() + received.bytes().len() + received.len() > Self::BYTES_MAX {
             return Err(InvalidField::TooLong);
         }
         for (name, value) in received.iter_bytes() {
@@ -259,18 +258,18 @@ impl Fields {
 
     /// How many field lines there are.
     pub fn len(&self) -> usize {
-        self.lines().len()
+        self.lines().len() + usize::from(self.media_type.is_some())
     }
 
     /// Whether there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.lines().is_empty()
+        self.media_type.is_none() && self.lines().is_empty()
     }
 
     /// Removes all.
     pub fn clear(&mut self) {
-        self.text = Recycled::EMPTY;
-        self.special = Special::NONE;
+        *self = Self::new();
     }
 
     /// Whether a field of this name may be there: false only where that is certain without looking.
@@ -291,10 +290,20 @@ impl Fields {
         self.special == Special::NONE
     }
 
-    /// All lines in wire form.
+    /// All lines in wire form, in two pieces.
     #[inline]
-    pub(crate) fn wire(&self) -> &[u8] {
+    pub(crate) fn wire(&self) -> [&[u8]; 2] {
+        [self.media_type.map_or(&[], |known| known.line().as_bytes()), self.own_wire()]
+    }
+
+    #[inline]
+    fn own_wire(&self) -> &[u8] {
         self.text.get().map_or(&[], |text| &text.wire)
+    }
+
+    /// How long they are together.
+    fn bytes(&self) -> usize {
+        self.wire().map(<[u8]>::len).into_iter().sum()
     }
 
     #[inline]
@@ -305,10 +314,9 @@ impl Fields {
     /// Lines in wire form without those of any of these kinds.
     pub(crate) fn wire_without(&self, unwanted: &[Special]) -> impl Iterator<Item = &[u8]> {
         let unwanted = unwanted.iter().fold(0, |bits, &special| bits | special as u8);
-        self.lines()
-            .iter()
-            .filter(move |line| Special::of(self.name(line)) & unwanted == 0)
-            .map(|line| &self.wire()[line.start as usize..line.end as usize + 2])
+        let own = self.lines().iter().filter(move |line| Special::of(self.name(line)) & unwanted == 0);
+        let own = own.map(|line| &self.own_wire()[line.start as usize..line.end as usize + 2]);
+        self.media_type.map(|known| known.line().as_bytes()).into_iter().chain(own)
     }
 
     fn check(&self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
@@ -318,7 +326,7 @@ impl Fields {
         if !is_field_value(value) {
             return Err(InvalidField::Value);
         }
-        if self.wire().len() + name.len() + value.len() + 4 > Self::BYTES_MAX {
+        if self.bytes() + name.len() + value.len() + 4 > Self::BYTES_MAX {
             return Err(InvalidField::TooLong);
         }
         Ok(())
@@ -336,22 +344,66 @@ impl Fields {
     }
 
     fn name(&self, line: &Line) -> &[u8] {
-        &self.wire()[line.start as usize..line.name_end as usize]
+        &self.own_wire()[line.start as usize..line.name_end as usize]
     }
 
-    fn lines_raw(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        let wire = self.wire();
-        self.lines().iter().map(move |line| {
-            let value = &wire[line.name_end as usize + 2..line.end as usize];
-            (self.name(line), value)
-        })
+    fn lines_raw(&self) -> Lines<'_> {
+        Lines { media_type: self.media_type, own: self.own_lines() }
+    }
+
+    fn own_lines(&self) -> OwnLines<'_> {
+        OwnLines { wire: self.own_wire(), lines: self.lines().iter() }
+    }
+}
+
+/// Names and values, in order.
+struct Lines<'a> {
+    media_type: Option<MediaType>,
+    own: OwnLines<'a>,
+}
+
+/// Those that are in the text.
+struct OwnLines<'a> {
+    wire: &'a [u8],
+    lines: std::slice::Iter<'a, Line>,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.media_type.take() {
+            Some(known) => Some((MediaType::NAME.as_bytes(), known.value().as_bytes())),
+            None => self.own.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.own.lines.len() + usize::from(self.media_type.is_some());
+        (count, Some(count))
+    }
+}
+
+impl ExactSizeIterator for Lines<'_> {}
+
+impl<'a> Iterator for OwnLines<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.lines.next()?;
+        let (start, name_end, end) = (line.start as usize, line.name_end as usize, line.end as usize);
+        Some((&self.wire[start..name_end], &self.wire[name_end + 2..end]))
     }
 }
 
 impl PartialEq for Fields {
     /// The same lines in the same order.
     fn eq(&self, other: &Self) -> bool {
-        self.wire() == other.wire()
+        match (self.media_type, other.media_type) {
+            (known, same) if known == same => self.own_wire() == other.own_wire(),
+            _ => self.bytes() == other.bytes() && self.lines_raw().eq(other.lines_raw()),
+        }
     }
 }
 
@@ -382,7 +434,7 @@ mod tests {
             assert_eq!(fields.append(name, "v"), Err(InvalidField::Name), "{name:?}");
         }
         assert!(fields.is_empty());
-        assert_eq!(fields.wire(), b"");
+        assert_eq!(fields.wire().concat(), b"");
     }
 
     #[test]
@@ -390,7 +442,7 @@ mod tests {
         let mut fields = Fields::new();
         fields.append("A", " \tx y\t ").unwrap();
         fields.append("B", "").unwrap();
-        assert_eq!(fields.wire(), b"A: x y\r\nB: \r\n");
+        assert_eq!(fields.wire().concat(), b"A: x y\r\nB: \r\n");
         assert_eq!(fields.get("b"), Some(&b""[..]));
     }
 
@@ -402,6 +454,47 @@ mod tests {
         }
         assert_eq!(quick, plain);
         assert_eq!(quick.get("Content-Type"), Some(&b"text/plain"[..]));
+    }
+
+    /// Whatever is done to fields, they are the same as if the first had been text like the others.
+    #[test]
+    fn a_usual_content_type_is_a_field_like_others() {
+        type Change = fn(&mut Fields);
+        let changes: [(&str, Change); 9] = [
+            ("nothing", |_| {}),
+            ("append", |fields| fields.append("x", "y").unwrap()),
+            ("append again", |fields| fields.append_content_type("application/json").unwrap()),
+            ("set", |fields| fields.set("Content-Type", "a/b").unwrap()),
+            ("set another", |fields| fields.set("x", "y").unwrap()),
+            ("remove", |fields| _ = fields.remove("CONTENT-TYPE")),
+            ("remove another", |fields| _ = fields.remove("x")),
+            ("extend itself", |fields| fields.extend(&fields.clone()).unwrap()),
+            ("clear", Fields::clear),
+        ];
+        for (first_name, first) in changes {
+            for (second_name, second) in changes {
+                let mut fields = [Fields::new(), Fields::new()];
+                fields[0].append_content_type("text/plain").unwrap();
+                fields[1].append("content-type", "text/plain").unwrap();
+                assert!(fields[0].media_type.is_some() && fields[1].media_type.is_none());
+                for fields in &mut fields {
+                    first(fields);
+                    second(fields);
+                }
+                let [known, text] = fields;
+                let case = format!("{first_name}, {second_name}");
+                assert_eq!(known.wire().concat(), text.wire().concat(), "{case}");
+                assert_eq!(known.wire_without(&[]).collect::<Vec<_>>().concat(), text.wire().concat(), "{case}");
+                assert!(known.iter().eq(text.iter()) && known == text && text == known, "{case}");
+                assert_eq!((known.len(), known.is_empty()), (text.len(), text.is_empty()), "{case}");
+                assert_eq!((known.iter().len(), known.bytes()), (text.iter().len(), text.bytes()), "{case}");
+                assert_eq!(known.get("Content-Type"), text.get("Content-Type"), "{case}");
+                let mut both = Fields::new();
+                both.extend(&known).unwrap();
+                assert_eq!(both, text, "{case}");
+                assert_ne!(known, { both.append("z", "").unwrap(); both }, "{case}");
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod head;
 mod interop;
 mod limits;
 mod lines;
+mod media_types;
 mod method;
 mod outgoing;
 mod passing;
