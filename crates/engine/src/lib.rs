@@ -25,6 +25,7 @@ mod h2;
 mod interim;
 mod interop;
 mod message;
+mod passing;
 mod proxied;
 mod server;
 mod service;
@@ -36,15 +37,18 @@ mod wire;
 
 pub use body::{Body, BodyError, BodySender, BodyStream, Gone, Source};
 pub use client::{
-    Answer, Client, ClientError, ClientErrorKind, ClientSettings, Failed, Http2Error, OutgoingRequest, Stage,
+    Answer, Begun, Client, ClientError, ClientErrorKind, ClientSettings, Failed, Http2Error, Kept, OutgoingRequest,
+    Stage,
 };
 pub use http1::{
     EncodeError, ErrorKind, Fields, Framing, InvalidField, Limits, Method, ParseError, ReceivedFields, RequestHead,
-    ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens,
+    ResponseHead, StatusCode, TargetForm, Trailers, Version, is_hop_by_hop, tokens, write_passed_request,
+    write_passed_response,
 };
 pub use interim::{EarlyHints, Hinting};
 pub use interop::InvalidResponse;
 pub use message::{Peer, Request, Response};
+pub use passing::{Pass, Passage, Resumed};
 pub use proxied::TrustedProxies;
 pub use server::{BindError, Connections, RunError, Running, Server, bind, coarse_now};
 pub use service::Service;

@@ -1,6 +1,7 @@
 //! What answers requests.
 
-use crate::{Request, Response};
+use crate::passing::Pass;
+use crate::{Peer, Request, RequestHead, Response};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +12,17 @@ use std::sync::Arc;
 pub trait Service: 'static {
     /// Answers one request.
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
+
+    /// Passes a request on to another server, where that is all there is to do: then what the server is to be sent is
+    /// appended to `out`, and no future is made of the request unless something unusual happens.
+    ///
+    /// Asked for requests of HTTP/1.1 without content, in plain text, whose connection lives on. With `None` nothing was
+    /// written, and [`Service::call`] is asked.
+    #[inline]
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+        let _ = (head, peer, out);
+        None
+    }
 }
 
 impl<F, Answer> Service for F
@@ -27,10 +39,18 @@ impl<S: Service> Service for Rc<S> {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
         S::call(self, request)
     }
+
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+        S::pass(self, head, peer, out)
+    }
 }
 
 impl<S: Service> Service for Arc<S> {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
         S::call(self, request)
+    }
+
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+        S::pass(self, head, peer, out)
     }
 }

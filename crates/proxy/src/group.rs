@@ -333,6 +333,19 @@ impl Group {
         self.pick(&Ask { now_ms, ..*ask }, sealer)
     }
 
+    /// A member for a request, where one takes it at once. For groups whose members have no limits.
+    pub(crate) fn acquire_now(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        sealer: &Sealer,
+        now_ms: impl Fn() -> u64,
+    ) -> Option<Lease> {
+        match self.pick_now(ask, sealer, &now_ms) {
+            Pick::One(lease) => Some(lease),
+            Pick::Full | Pick::None(_) => None,
+        }
+    }
+
     /// Whether a request may have to wait for a member with room.
     pub(crate) fn is_limited(&self) -> bool {
         self.is_limited

@@ -86,12 +86,8 @@ pub(crate) fn to_upstream(onward: &Onward<'_>) -> Result<Fields, InvalidField> {
     }
     let listed = listed(head.connection_tokens());
     fields.extend_received(head.fields(), |name| {
-        let dropped = is_hop_by_hop(name)
-            || is_rewritten(name)
-            || name.contains(&b'_')
-            || (!onward.trusted && is_about_the_way(name))
-            || is_listed(&listed, name);
-        !dropped
+        let passes = if onward.trusted { passes_from_trusted(name) } else { passes_to_upstream(name) };
+        passes && !is_listed(&listed, name)
     })?;
     add_own(&mut fields, onward, host)?;
     for (name, value) in onward.granted {
@@ -156,11 +152,7 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>, host: &str) -> Result<(), I
     if onward.trusted && fields.contains("forwarded") {
         fields.append("forwarded", forwarded(onward))?;
     }
-    let mut via: SmallVec<[u8; VIA_BYTES_USUAL]> = SmallVec::new();
-    for part in [head.version().number(), " ", onward.name] {
-        via.extend_from_slice(part.as_bytes());
-    }
-    fields.append("via", via)?;
+    fields.append("via", via(onward))?;
     match onward.hops {
         Hops::Left(left) => fields.set("max-forwards", left.to_string())?,
         Hops::Unlimited | Hops::Over => {}
@@ -174,18 +166,27 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>, host: &str) -> Result<(), I
     Ok(())
 }
 
+/// What this proxy adds to `Via`.
+pub(crate) fn via(onward: &Onward<'_>) -> SmallVec<[u8; VIA_BYTES_USUAL]> {
+    let mut via = SmallVec::new();
+    for part in [onward.head.version().number(), " ", onward.name] {
+        via.extend_from_slice(part.as_bytes());
+    }
+    via
+}
+
 /// What `Via` says of one proxy: the version and the name, which are a few letters and eight digits.
 const VIA_BYTES_USUAL: usize = 32;
 
 /// The text of an address, without an allocation where it is one of IPv4.
-struct AddressText {
+pub(crate) struct AddressText {
     text: SmallVec<[u8; Self::IPV4_BYTES_MAX]>,
 }
 
 impl AddressText {
     const IPV4_BYTES_MAX: usize = "255.255.255.255".len();
 
-    fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         let IpAddr::V4(address) = address else { return Self { text: address.to_string().into_bytes().into() } };
         let mut text = SmallVec::new();
         for (place, number) in address.octets().into_iter().enumerate() {
@@ -266,6 +267,32 @@ pub(crate) fn to_client(head: &ResponseHead) -> Result<Fields, InvalidField> {
         is_upgrade || !dropped
     })?;
     Ok(fields)
+}
+
+/// Whether a field of this name goes on to the upstream as it came from a client; what `Connection` lists does not.
+pub(crate) fn passes_to_upstream(name: &[u8]) -> bool {
+    passes_from_trusted(name) && !is_about_the_way(name)
+}
+
+fn passes_from_trusted(name: &[u8]) -> bool {
+    !(is_hop_by_hop(name) || is_rewritten(name) || name.contains(&b'_'))
+}
+
+/// Whether nothing in the head of a request asks for more than its being passed on.
+pub(crate) fn is_plain(head: &RequestHead) -> bool {
+    let is_marked = |name: &[u8]| match name.len() {
+        3 => name.eq_ignore_ascii_case(b"via"),
+        10 => name.eq_ignore_ascii_case(b"connection"),
+        _ => false,
+    };
+    let mut marked = head.fields().iter_bytes().filter(|(name, _)| is_marked(name));
+    let is_usual = marked.all(|(name, value)| name.len() == 10 && !lists_fields(engine::tokens(value)));
+    is_usual && !head.host().is_empty() && !head.accepts_trailers() && head.upgrade().next().is_none()
+}
+
+/// Whether `Connection` lists more than the options everybody knows.
+pub(crate) fn lists_fields<'a>(tokens: impl Iterator<Item = &'a [u8]>) -> bool {
+    !listed(tokens).is_empty()
 }
 
 /// Fields of a request that never travel as they are: the proxy or the engine writes them anew, or

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, ClientError, ClientErrorKind, EarlyHints, Fields, Request, RequestHead, Response, Source,
+    Answer, Body, BodyError, ClientError, ClientErrorKind, EarlyHints, Fields, Peer, RequestHead, Response, Source,
     Version,
 };
 use smallvec::SmallVec;
@@ -25,7 +25,7 @@ use crate::access;
 use crate::access_log::{Entry, WorkerLog};
 use crate::conf::Network;
 use crate::crowd::Seat;
-use crate::metrics::{Line, Route, RouteCells, class};
+use crate::metrics::{Line, Route, RouteCells, ServerCells, class};
 use crate::upstream::Upstream;
 
 /// One request.
@@ -43,8 +43,8 @@ pub(crate) struct Watch {
     /// Whether its end says nothing about how long an answer takes: a tunnel, an event stream.
     is_endless: Cell<bool>,
     is_tunnel: Cell<bool>,
-    /// Connections opened for it.
-    pub(crate) opened: Rc<Cell<u32>>,
+    /// Connections opened for it, once somebody counts them.
+    opened: OnceCell<Rc<Cell<u32>>>,
     id: OnceCell<Id>,
     /// Its place among those of its client.
     seat: Cell<Option<Seat>>,
@@ -69,8 +69,8 @@ struct Logged {
 }
 
 impl Watch {
-    pub(crate) fn new(request: &Request, log: Option<&WorkerLog>, trusted: &[Network]) -> Rc<Self> {
-        Rc::new(Self {
+    pub(crate) fn new(head: &RequestHead, peer: &Peer, log: Option<&WorkerLog>, trusted: &[Network]) -> Self {
+        Self {
             started: Instant::now(),
             heard_at: Cell::new(None),
             route: RefCell::default(),
@@ -81,12 +81,21 @@ impl Watch {
             bytes_out: Cell::new(0),
             is_endless: Cell::new(false),
             is_tunnel: Cell::new(false),
-            opened: Rc::default(),
+            opened: OnceCell::new(),
             id: OnceCell::new(),
             seat: Cell::new(None),
             hints: OnceCell::new(),
-            log: log.map(|log| Box::new(Logged::new(request, log.clone(), trusted))),
-        })
+            log: log.map(|log| Box::new(Logged::new(head, peer, log.clone(), trusted))),
+        }
+    }
+
+    /// Where the connections opened for it are counted.
+    pub(crate) fn opened(&self) -> &Rc<Cell<u32>> {
+        self.opened.get_or_init(Rc::default)
+    }
+
+    fn opened_count(&self) -> u32 {
+        self.opened.get().map_or(0, |opened| opened.get())
     }
 
     /// Hints of upstreams go this way, if there is one.
@@ -165,6 +174,25 @@ impl Watch {
         }
     }
 
+    /// An upstream has given the whole answer at once, with so many bytes of content.
+    pub(crate) fn answered_at_once(&self, upstream: &Upstream, status: u16, count: usize) {
+        self.asked(upstream.address);
+        let cells = upstream.metrics.cells.mine();
+        cells.attempts.up();
+        self.answered_by(cells, status, self.started);
+        self.status.set(status);
+        self.sent(count);
+    }
+
+    /// Counts an upstream's answer to what it was asked at `begun`.
+    fn answered_by(&self, cells: &ServerCells, status: u16, begun: Instant) {
+        let now = Instant::now();
+        let took = now.duration_since(begun);
+        self.heard(now, took);
+        cells.took.record(took);
+        cells.classes[class(status)].up();
+    }
+
     /// The answer is not the upstream's after all.
     pub(crate) fn is_answered_here(&self) {
         self.heard_at.set(None);
@@ -197,6 +225,11 @@ impl Watch {
             let given = if is_trusted { head.field("x-request-id").filter(|id| is_sound(id)) } else { None };
             given.map_or_else(new_id, Id::from_slice)
         })
+    }
+
+    /// The request's name, if it has one by now.
+    pub(crate) fn known_id(&self) -> Option<&[u8]> {
+        self.id.get().map(|id| &**id)
     }
 
     fn count(&self, count: impl FnOnce(&RouteCells)) {
@@ -255,7 +288,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn begin(watch: &'a Watch, upstream: &'a Upstream, begun: Instant) -> Self {
         watch.asked(upstream.address);
         upstream.metrics.cells.mine().attempts.up();
-        Self { watch, upstream, begun, opened_before: watch.opened.get(), is_over: false }
+        Self { watch, upstream, begun, opened_before: watch.opened_count(), is_over: false }
     }
 
     pub(crate) fn end(mut self, outcome: &Result<Answer, ClientError>) {
@@ -263,11 +296,7 @@ impl<'a> Attempt<'a> {
         let cells = self.upstream.metrics.cells.mine();
         match outcome {
             Ok(Answer::Response(head, _) | Answer::Upgraded(head, _)) => {
-                let now = Instant::now();
-                let took = now.duration_since(self.begun);
-                self.watch.heard(now, took);
-                cells.took.record(took);
-                cells.classes[class(head.status().as_u16())].up();
+                self.watch.answered_by(cells, head.status().as_u16(), self.begun);
             }
             // Not the upstream's fault.
             Err(error) if matches!(error.kind, ClientErrorKind::Body(_) | ClientErrorKind::Request(_)) => {
@@ -285,7 +314,7 @@ impl<'a> Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let opened = self.watch.opened.get() - self.opened_before;
+        let opened = self.watch.opened_count() - self.opened_before;
         if self.is_over && opened == 0 {
             return;
         }
@@ -298,12 +327,11 @@ impl Drop for Attempt<'_> {
 }
 
 impl Logged {
-    fn new(request: &Request, log: WorkerLog, trusted: &[Network]) -> Self {
-        let head = &request.head;
+    fn new(head: &RequestHead, peer: &Peer, log: WorkerLog, trusted: &[Network]) -> Self {
         let field = |name: &str| head.field(name).map(<[u8]>::to_vec);
         Self {
             log,
-            client: access::client(head, request.peer_addr().ip().to_canonical(), trusted),
+            client: access::client(head, peer.addr.ip().to_canonical(), trusted),
             version: head.version(),
             method: head.method().to_string(),
             target: head.target().to_owned(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::{BindError, ClientTls, Server, Stop, TlsError};
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use weaprous::compress::Compress;
 use crate::access_log::{AccessLog, LogError};
 use crate::background;
 use crate::balance::sticky::Sealer;
-use crate::conf::{self, Action, Config, Network, Rules, Timeouts};
+use crate::conf::{self, Action, Config, EarlyHints, Network, Policy, Rules, Timeouts};
 use crate::counters::{Counters, Snapshot, UpstreamSnapshot};
 use crate::folder::Folder;
 use crate::group::{Group, Registry, shown_name};
@@ -393,6 +393,32 @@ pub(crate) struct Place {
     pub(crate) files: Option<Folder>,
     /// What it has done.
     pub(crate) metrics: Arc<Route>,
+    /// Whether plain requests are passed on as they are, and answers passed back.
+    pub(crate) is_plain: bool,
+}
+
+/// Waiting less than this for an answer is left to those who keep deadlines exactly.
+const PLAIN_WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// Whether nothing is done to requests and answers but passing them on, over connections in plain text.
+fn is_plain(rules: &Rules) -> bool {
+    let Rules { access, basic_auth, forward_auth, rate_limit, response_headers, early_hints, compression, .. } = rules;
+    let Action::Pass(pass) = &rules.action else { return false };
+    let is_open = access.is_empty() && basic_auth.is_none() && forward_auth.is_none() && rate_limit.is_none();
+    let upstream = &pass.upstream;
+    let has_limits = upstream.servers.iter().any(|server| server.max_conns.is_some());
+    is_open
+        && response_headers.is_empty()
+        && *early_hints == EarlyHints::Off
+        && compression.is_none()
+        && pass.request_headers.is_empty()
+        && pass.rewrite.is_none()
+        && pass.timeouts.attempt.is_none()
+        && pass.timeouts.response >= PLAIN_WAIT_MIN
+        && upstream.tls.is_none()
+        && !upstream.http2
+        && !has_limits
+        && !matches!(upstream.policy, Policy::Sticky(_))
 }
 
 impl Place {
@@ -400,6 +426,7 @@ impl Place {
         let group = |upstream: &conf::Upstream| groups.iter().find(|group| *group.conf == *upstream).cloned();
         Self {
             metrics: metrics.route(&label),
+            is_plain: is_plain(&rules),
             label,
             group: match &rules.action {
                 Action::Pass(pass) => group(&pass.upstream),
@@ -459,8 +486,17 @@ impl Shared {
     }
 
     pub(crate) fn place(&self, host: &str, port: Option<u16>, path: &str) -> Result<&Place, NoRoute> {
-        let index = self.routes.find(host, port, path)?;
-        self.places.get(index).map(Arc::as_ref).ok_or(NoRoute::UnknownPath)
+        let index = self.place_index(host, port, path)?;
+        self.place_at(index).ok_or(NoRoute::UnknownPath)
+    }
+
+    /// Where in the table a place stands.
+    pub(crate) fn place_index(&self, host: &str, port: Option<u16>, path: &str) -> Result<usize, NoRoute> {
+        self.routes.find(host, port, path)
+    }
+
+    pub(crate) fn place_at(&self, index: usize) -> Option<&Place> {
+        self.places.get(index).map(Arc::as_ref)
     }
 
     /// Whether a place still has these timeouts.

@@ -1,4 +1,7 @@
-//! One request through the proxy: find the place, pick an upstream, send, stream the answer back.
+//! One request through the proxy: find the place, pick an upstream, send, stream the answer back. Plain ones go a shorter
+//! way: see `passing`.
+
+mod passing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    Answer, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method, OutgoingRequest,
-    Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm, Upgraded,
+    Answer, Begun, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method,
+    OutgoingRequest, Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm,
+    Upgraded,
 };
 use smallvec::SmallVec;
 use weaprous::AppService;
@@ -71,12 +75,16 @@ impl Relay {
 impl Service for Relay {
     fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
         let worker = self.0.worker();
-        let watch = Watch::new(&request, worker.log.as_ref(), &worker.shared.trusted);
+        let watch = Rc::new(Watch::new(&request.head, request.peer(), worker.log.as_ref(), &worker.shared.trusted));
         async move {
-            let response = worker.answer(request, &watch).await;
+            let response = worker.answer(request, &watch, None).await;
             watch.answered(&response);
             response
         }
+    }
+
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<engine::Pass> {
+        passing::pass(&self.0.worker(), head, peer, out)
     }
 }
 
@@ -104,6 +112,14 @@ struct Errand<'a> {
     watch: &'a Rc<Watch>,
     /// The time of now, where the first attempt knows it.
     begun: Cell<Option<Instant>>,
+    /// The first attempt, where it was begun already.
+    started: Cell<Option<Started>>,
+}
+
+/// An attempt that was begun by the short way: its server, and the connection it was written for if there was one.
+struct Started {
+    lease: Lease,
+    begun: Option<Box<Begun>>,
 }
 
 /// An upstream's answer, and whose it is.
@@ -126,8 +142,11 @@ impl Worker {
         Rc::new(Self { shared, log, clients, crowd, folders: RefCell::default() })
     }
 
-    async fn answer(&self, request: Request, watch: &Rc<Watch>) -> Response {
-        self.shared.counters.requests.up();
+    /// Answers a request. One that was `started` by the short way is counted already.
+    async fn answer(&self, request: Request, watch: &Rc<Watch>, started: Option<Started>) -> Response {
+        if started.is_none() {
+            self.shared.counters.requests.up();
+        }
         let (head, body, peer, hinting) = request.into_parts();
         match self.answer_here(&head) {
             Ok(Some(response)) => return response,
@@ -138,12 +157,14 @@ impl Worker {
             Ok(place) => place,
             Err(page) => return page.respond(&head),
         };
-        watch.routed(&place.label, &place.metrics);
+        if started.is_none() {
+            watch.routed(&place.label, &place.metrics);
+        }
         if place.rules.early_hints != EarlyHints::Off {
             watch.hint_by(hints::allowed(hinting.open(&head, &peer), place.rules.early_hints));
         }
         let onward = self.onward(&head, &peer);
-        let mut response = match self.admit(&onward, place, body, &peer, watch).await {
+        let mut response = match self.admit(&onward, place, body, &peer, watch, started).await {
             Ok(response) | Err(Refused::Answer(response)) => response,
             Err(Refused::Page(page)) => {
                 self.count(&page);
@@ -176,6 +197,7 @@ impl Worker {
         body: Body,
         peer: &Rc<Peer>,
         watch: &Rc<Watch>,
+        started: Option<Started>,
     ) -> Result<Response, Refused> {
         if let Some(max) = self.shared.client_requests_max {
             let client = access::client(onward.head, onward.peer, &self.shared.trusted);
@@ -194,7 +216,7 @@ impl Worker {
                 let upgrade = headers::upgrade(onward.head);
                 let onward =
                     Onward { granted: &granted, edits: &pass.request_headers, upgrade: upgrade.as_deref(), ..*onward };
-                Ok(self.forward(onward, place, pass, body, peer, watch).await?)
+                Ok(self.forward(onward, place, pass, (body, started), peer, watch).await?)
             }
             Action::Redirect(redirect) => Ok(redirected(redirect, onward)?),
             Action::Respond(respond) => Ok(responded(respond)),
@@ -216,7 +238,7 @@ impl Worker {
         onward: Onward<'_>,
         place: &Place,
         pass: &Pass,
-        mut body: Body,
+        (mut body, started): (Body, Option<Started>),
         peer: &Rc<Peer>,
         watch: &Rc<Watch>,
     ) -> Result<Response, Page> {
@@ -225,7 +247,8 @@ impl Worker {
             body.set_limit(max);
         }
         // As long as nobody has waited for anything, it is still when the request came.
-        let begun = (body.is_empty() && !place.has_gate() && !group.is_limited()).then_some(watch.started);
+        let has_not_waited = body.is_empty() && !place.has_gate() && !group.is_limited();
+        let begun = (has_not_waited || started.is_some()).then_some(watch.started);
         let content = match body {
             Body::Empty => Content::Whole(Bytes::new()),
             body => {
@@ -243,7 +266,17 @@ impl Worker {
                 Box::pin(taken).await.map_err(|error| body_failed(&error))?
             }
         };
-        let errand = Errand { onward, place, pass, group, peer, content, watch, begun: Cell::new(begun) };
+        let errand = Errand {
+            onward,
+            place,
+            pass,
+            group,
+            peer,
+            content,
+            watch,
+            begun: Cell::new(begun),
+            started: Cell::new(started),
+        };
         let Answered { lease, answer } = self.ask(&errand).await?;
         let cookie = affinity::cookie(&self.shared, group, &lease, &errand.onward, peer.is_secure());
         let mut response = match answer {
@@ -302,7 +335,10 @@ impl Worker {
     /// Sends the request to one upstream after the other until one answers.
     async fn ask(&self, errand: &Errand<'_>) -> Result<Answered, Page> {
         let (place, group) = (errand.place, errand.group);
-        group.budget.deposit();
+        let mut started = errand.started.take();
+        if started.is_none() {
+            group.budget.deposit();
+        }
         let mut tried: SmallVec<[SocketAddr; TRIED_USUAL]> = SmallVec::new();
         let mut last: Option<ClientError> = None;
         let key = affinity::key(&group.conf.policy, &errand.onward, &self.shared.trusted);
@@ -312,8 +348,15 @@ impl Worker {
         };
         loop {
             let ask = Ask { tried: &tried, key, cookie, now_ms: 0 };
-            let lease = match group.acquire(&ask, &self.shared.sealer, || self.shared.now_ms()).await {
-                Ok(lease) => lease,
+            let acquired = match started.take() {
+                Some(started) => Ok(started),
+                None => {
+                    let acquired = group.acquire(&ask, &self.shared.sealer, || self.shared.now_ms()).await;
+                    acquired.map(|lease| Started { lease, begun: None })
+                }
+            };
+            let Started { lease, begun } = match acquired {
+                Ok(started) => started,
                 Err(Refusal::Exhausted) => return Err(failed(place, last.as_ref())),
                 Err(refusal) => return Err(refused(place, group, refusal, last.as_ref())),
             };
@@ -323,12 +366,9 @@ impl Worker {
             }
             tried.push(upstream.address);
             let try_timeout = try_timeout(errand, &tried);
-            match self.attempt(errand, &lease, try_timeout).await? {
+            match self.attempt(errand, &lease, begun, try_timeout).await? {
                 Ok(answer) => {
-                    if upstream.health.succeeded(|| self.shared.now_ms()) {
-                        group.has_room_again();
-                        tracing::info!(upstream = %upstream.address, "upstream is back");
-                    }
+                    self.note_success(group, upstream);
                     return Ok(Answered { lease, answer });
                 }
                 Err(error) => {
@@ -351,6 +391,7 @@ impl Worker {
         &self,
         errand: &Errand<'_>,
         lease: &Lease,
+        begun_by: Option<Box<Begun>>,
         try_timeout: Option<Duration>,
     ) -> Result<Result<Answer, ClientError>, Page> {
         let upstream = &*lease.upstream;
@@ -372,7 +413,7 @@ impl Worker {
             body: errand.content.lend(),
         };
         let begun = errand.begun.take().unwrap_or_else(Instant::now);
-        let mut client = self.client(&errand.pass.timeouts).counting(Rc::clone(&errand.watch.opened)).asking_at(begun);
+        let mut client = self.client(&errand.pass.timeouts).counting(Rc::clone(errand.watch.opened())).asking_at(begun);
         if let Some(timeout) = try_timeout {
             client = client.waiting(timeout);
         }
@@ -385,7 +426,10 @@ impl Worker {
             client = hints::handing_on(&client, hints);
         }
         let attempt = Attempt::begin(errand.watch, upstream, begun);
-        let outcome = if onward.upgrade.is_some() {
+        let outcome = if let Some(begun) = begun_by {
+            let sent = Box::pin(client.send_begun(begun, request)).await;
+            sent.map(|(head, body)| Answer::Response(head, body)).map_err(|failed| failed.error)
+        } else if onward.upgrade.is_some() {
             Box::pin(client.upgrade(upstream.address, request)).await
         } else {
             client.send(upstream.address, request).await.map(|(head, body)| Answer::Response(head, body))
@@ -486,6 +530,13 @@ impl Worker {
                 () = cut.cancelled() => {}
             }
         }))
+    }
+
+    fn note_success(&self, group: &Group, upstream: &Upstream) {
+        if upstream.health.succeeded(|| self.shared.now_ms()) {
+            group.has_room_again();
+            tracing::info!(upstream = %upstream.address, "upstream is back");
+        }
     }
 
     fn note_failure(&self, group: &Group, upstream: &Upstream, error: &ClientError) {

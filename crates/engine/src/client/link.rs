@@ -5,11 +5,12 @@ use super::deadline::Deadline;
 use super::pool::Destination;
 use super::{ClientErrorKind, ClientSettings, Interims, OutgoingRequest, Stage};
 use crate::buffers::Buffers;
+use crate::server::Socket;
 use crate::stream::Stream;
 use crate::wire::Wire;
 use crate::{Body, BodyError, Upgraded};
 use http1::{
-    BodyEncoder, EncodeError, ErrorKind, Event, Framing, RequestSpec, ResponseDecoder, ResponseHead, StatusCode,
+    BodyEncoder, EncodeError, ErrorKind, Event, Framing, Method, RequestSpec, ResponseDecoder, ResponseHead, StatusCode,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -108,6 +109,35 @@ impl Link {
 
     pub(super) fn is_stale_now(&self) -> bool {
         self.wire.is_stale_now()
+    }
+
+    /// The socket, where it is one of a worker's own.
+    pub(super) fn socket(&self) -> Option<&Socket> {
+        match self.wire.stream() {
+            Some(Stream::Plain(socket)) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Takes up a request without content that others have begun: `unsent` of it was not sent, and `received` has come of
+    /// its response. The time for the head of that, and since when it counts, are as in [`Link::begin`].
+    pub(super) fn take_up(
+        &mut self,
+        method: Method,
+        (head_timeout, now): (Option<Duration>, Option<Instant>),
+        has_sent: bool,
+        unsent: &[u8],
+        received: &[u8],
+    ) {
+        self.wire.open_output(&self.buffers).extend_from_slice(unsent);
+        self.wire.input.extend_from_slice(received);
+        self.wire.decoder.expect(method);
+        self.upload = Upload::default();
+        self.head_timeout = head_timeout.unwrap_or(self.settings.head_timeout);
+        self.deadline.clear();
+        self.has_sent = has_sent;
+        self.has_received = !received.is_empty();
+        self.begun = now;
     }
 
     /// Queues the head and takes the body, unless it can be cloned.

@@ -7,11 +7,13 @@ mod deadline;
 mod download;
 mod error;
 mod h2;
+mod kept;
 mod link;
 mod pool;
 
 pub use error::{ClientError, ClientErrorKind, Stage};
 pub use h2::Http2Error;
+pub use kept::{Begun, Kept};
 
 use crate::buffers::Buffers;
 use crate::stream::Stream;
@@ -188,16 +190,23 @@ impl Client {
                 h2::Sent::Http1(returned) => request = returned,
             }
         }
-        match self.exchange(addr, &mut request, Fresh::No).await {
-            Ok((head, _)) if head.is_switching() => {
-                let kind = ClientErrorKind::Unasked;
-                Err(Failed { error: ClientError { addr, stage: Stage::Head, kind, can_retry: false }, request: None })
-            }
+        let heard = self.exchange(addr, &mut request, Fresh::No).await;
+        self.opened_response(addr, heard, request)
+    }
+
+    /// The response whose head was heard, its content as it comes.
+    fn opened_response(
+        &self,
+        addr: SocketAddr,
+        heard: Result<(ResponseHead, Box<Link>), ClientError>,
+        request: OutgoingRequest,
+    ) -> Result<(ResponseHead, Body), Failed> {
+        let failed =
+            |kind| Failed { error: ClientError { addr, stage: Stage::Head, kind, can_retry: false }, request: None };
+        match heard {
+            Ok((head, _)) if head.is_switching() => Err(failed(ClientErrorKind::Unasked)),
             Ok((head, link)) => {
-                let body = download::body(&self.shared, link, &head).map_err(|kind| Failed {
-                    error: ClientError { addr, stage: Stage::Head, kind, can_retry: false },
-                    request: None,
-                })?;
+                let body = download::body(&self.shared, link, &head).map_err(failed)?;
                 Ok((head, body))
             }
             Err(error) => Err(Failed { request: error.can_retry.then_some(request), error }),
@@ -324,9 +333,7 @@ impl Client {
             let kind = ClientErrorKind::Request(error);
             return Err(ClientError { addr, stage: Stage::Send, kind, can_retry: false });
         }
-        if self.interims.is_some() {
-            link.interims.clone_from(&self.interims);
-        }
+        self.hear_interims(&mut link);
         match link.head().await {
             Ok(head) => Ok((head, link)),
             Err(Failure { stage, kind }) => {
@@ -335,6 +342,12 @@ impl Client {
                 let can_retry = !hopeless && link.may_repeat(request);
                 Err(ClientError { addr, stage, kind, can_retry })
             }
+        }
+    }
+
+    fn hear_interims(&self, link: &mut Link) {
+        if self.interims.is_some() {
+            link.interims.clone_from(&self.interims);
         }
     }
 

@@ -5,6 +5,7 @@ use super::conn::{Conn, Next};
 use super::incoming::{self, Incoming};
 use super::worker::Worker;
 use crate::message::OnUpgrade;
+use crate::passing::Resumed;
 use crate::stream::Stream;
 use crate::{Body, BodyError, Peer, Request, Response, Service, Upgraded};
 use bytes::Bytes;
@@ -70,6 +71,8 @@ pub(super) enum Start<Answer> {
     Head(RequestHead),
     /// The service has not answered at once. Its answer was polled once.
     Pending(Asked, Pin<Box<Option<Answer>>>),
+    /// A request that was passed on, and is nothing for the front.
+    Passed(Asked, Resumed),
     /// An answer that goes on for longer.
     Respond(Asked, Response),
     /// The head is queued or sent, and some of the content is still to be.
@@ -104,6 +107,11 @@ where
             let mut response = None;
             let called = finish(conn, answer.as_mut(), &mut response).await;
             drop(answer);
+            after_call(conn, asked, called, &mut response).await
+        }
+        Start::Passed(asked, answer) => {
+            let mut response = None;
+            let called = finish(conn, pin!(Some(answer)), &mut response).await;
             after_call(conn, asked, called, &mut response).await
         }
         Start::Respond(asked, response) => respond(conn, asked, &mut Some(response)).await,

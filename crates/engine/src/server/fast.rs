@@ -8,14 +8,16 @@ use super::exchange::{
     ANSWERS_PER_TURN_MAX, Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, is_refused,
     resume, write_head_to, write_usual_to,
 };
+use super::passing::{Outbox, Passing, Stage};
 use super::reactor::{Held, Idle, Key, READ_CLOSED, READABLE};
 use super::sys::{self, More};
 use super::worker::Worker;
 use super::{Socket, Welcome};
+use crate::passing::Pass;
 use crate::stream::Stream;
 use crate::{Body, Peer, Request, Response, Service};
 use bytes::{Bytes, BytesMut};
-use http1::{Event, Framing, RequestDecoder, RequestHead, StatusCode, Step};
+use http1::{Event, Framing, RequestDecoder, RequestHead, StatusCode, Step, Version};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,7 +42,7 @@ const OUTPUT_SPARE_MAX: usize = 256 * 1024;
 
 /// What all connections of a worker use in turn. Between two of them it is empty.
 pub(super) struct Desk {
-    received: Box<[u8]>,
+    pub(super) received: Box<[u8]>,
     input: BytesMut,
     output: Vec<u8>,
     /// How much of `output` is sent.
@@ -52,6 +54,8 @@ pub(super) struct Desk {
     /// Whether the request that was answered last had content.
     had_content: bool,
     peer: Rc<Peer>,
+    /// Not of one connection: what is sent when all of them had their turn.
+    pub(super) outbox: Outbox,
 }
 
 /// What became of a connection.
@@ -59,6 +63,8 @@ pub(super) enum Served {
     /// It waits for the next request.
     Idle(Idle),
     Closed,
+    /// Its request was passed on, and is in the outbox.
+    Passing(Idle, Box<Passing>),
     /// A task looks after it.
     Held,
 }
@@ -72,6 +78,21 @@ pub(super) trait Site {
 
     /// Looks after a connection that may have become readable. `is_ending` says that its end is already here.
     fn serve(&self, desk: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, idle: Idle, is_ending: bool) -> Served;
+
+    /// Hands a connection whose request was passed on to a task, which goes on with the request; `bits` is what is known
+    /// of reading.
+    fn resume(
+        &self,
+        desk: &mut Desk,
+        worker: &Rc<Worker>,
+        key: Key,
+        idle: Idle,
+        passing: Box<Passing>,
+        bits: u8,
+    ) -> Served;
+
+    /// Hands a connection to a task which says that the request cannot be answered.
+    fn give_up(&self, desk: &mut Desk, worker: &Rc<Worker>, key: Key, idle: Idle) -> Served;
 
     /// Says that there is no room for a new connection.
     fn turn_away(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle);
@@ -110,6 +131,8 @@ enum Flow<Answer> {
     Done,
     /// The connection is of no use any more.
     Broken,
+    /// It was passed on.
+    Passed(Box<Passing>),
     /// Boxed, because it is large and rare.
     Escalate(Box<Start<Answer>>),
 }
@@ -133,7 +156,13 @@ impl Desk {
             head: None,
             had_content: false,
             peer: Rc::new(Peer::new(NOBODY, NOBODY, worker.stop.clone())),
+            outbox: Outbox::default(),
         }
+    }
+
+    /// Whether nothing else of this connection is here or to be sent.
+    fn has_nothing_else(&self) -> bool {
+        self.input.is_empty() && self.output.is_empty() && self.large.is_empty()
     }
 
     /// What a service gets to know of a connection. It is made anew only while somebody holds on to the last one.
@@ -221,7 +250,7 @@ where
                 Ok(count) => count,
             };
             let is_drained = count < RECEIVE_BYTES && !is_ending;
-            let flow = match self.answer_all(desk, worker, &mut idle) {
+            let flow = match self.answer_all(desk, worker, &mut idle, is_drained) {
                 Flow::Answered => match desk.flush(&idle, More::No) {
                     Ok(true) => Flow::Answered,
                     Ok(false) => Flow::escalate(Start::Go(Outcome::KeepAlive)),
@@ -244,6 +273,7 @@ where
                         return Served::Idle(idle);
                     }
                 }
+                Flow::Passed(passing) => return Served::Passing(idle, passing),
                 Flow::Escalate(start) => {
                     let known = if is_ending { READABLE | READ_CLOSED } else { READABLE };
                     return self.escalate(desk, worker, key, idle, start, if is_drained { 0 } else { known });
@@ -255,6 +285,37 @@ where
             }
         }
         self.escalate(desk, worker, key, idle, Box::new(Start::Read), READABLE | READ_CLOSED)
+    }
+
+    fn resume(
+        &self,
+        desk: &mut Desk,
+        worker: &Rc<Worker>,
+        key: Key,
+        idle: Idle,
+        mut passing: Box<Passing>,
+        bits: u8,
+    ) -> Served {
+        let start = if passing.stage == Stage::Answered {
+            desk.output.extend_from_slice(&desk.outbox.bytes[passing.letter.clone()]);
+            Start::Go(Outcome::KeepAlive)
+        } else {
+            let begun = passing.begun(&desk.outbox);
+            let Passing { head, passage, .. } = *passing;
+            let asked = Asked::of(&head);
+            let request = Request::new(head, Body::Empty, desk.peer(worker, &idle));
+            match catch_unwind(AssertUnwindSafe(|| passage.resume(request, begun))) {
+                Ok(answer) => Start::Passed(asked, answer),
+                Err(_) => return self.give_up(desk, worker, key, idle),
+            }
+        };
+        self.escalate(desk, worker, Some(key), idle, Box::new(start), bits)
+    }
+
+    fn give_up(&self, desk: &mut Desk, worker: &Rc<Worker>, key: Key, idle: Idle) -> Served {
+        tracing::error!(peer = %idle.addr, "the service panicked");
+        let start = Box::new(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED));
+        self.escalate(desk, worker, Some(key), idle, start, READABLE)
     }
 
     fn turn_away(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: Idle) {
@@ -269,8 +330,8 @@ where
     Call: Fn(Rc<S>, Request) -> Answer + 'static,
     Answer: Future<Output = Response> + 'static,
 {
-    /// Answers what was received, as far as that goes at once.
-    fn answer_all(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &mut Idle) -> Flow<Answer> {
+    /// Answers what was received, as far as that goes at once. `is_drained` says that nothing more is to be received.
+    fn answer_all(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &mut Idle, is_drained: bool) -> Flow<Answer> {
         let peer = desk.peer(worker, idle);
         let mut answered = 0;
         while !desk.input.is_empty() {
@@ -287,7 +348,7 @@ where
                 }
             }
             idle.requests_left = idle.requests_left.saturating_sub(1);
-            match self.answer_one(desk, worker, idle, &peer) {
+            match self.answer_one(desk, worker, idle, &peer, is_drained) {
                 Flow::Answered => {}
                 flow => return flow,
             }
@@ -296,7 +357,14 @@ where
     }
 
     /// Answers the request whose head is on the desk.
-    fn answer_one(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &Idle, peer: &Rc<Peer>) -> Flow<Answer> {
+    fn answer_one(
+        &self,
+        desk: &mut Desk,
+        worker: &Rc<Worker>,
+        idle: &Idle,
+        peer: &Rc<Peer>,
+        is_drained: bool,
+    ) -> Flow<Answer> {
         let Some(head) = &desk.head else { return Flow::Broken };
         let asked = Asked::of(head);
         let framing = head.framing();
@@ -310,6 +378,16 @@ where
             }
             _ => false,
         };
+        let may_pass = is_drained
+            && asked.keep_alive
+            && asked.version == Version::Http11
+            && framing == Framing::None
+            && idle.requests_left > 0
+            && desk.has_nothing_else()
+            && !worker.is_stopping();
+        if may_pass && let Some(flow) = self.pass(desk, worker, peer) {
+            return flow;
+        }
         let Some(head) = desk.head.take() else { return Flow::Broken };
         if !is_here || is_refused(asked.method) {
             return Flow::escalate(Start::Head(head));
@@ -329,6 +407,39 @@ where
                 Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
             }
         }
+    }
+
+    /// Asks the service to pass the request on whose head is on the desk; `None` if it does not.
+    #[inline]
+    fn pass(&self, desk: &mut Desk, worker: &Rc<Worker>, peer: &Rc<Peer>) -> Option<Flow<Answer>> {
+        let Desk { head: slot, outbox, .. } = desk;
+        let start = outbox.bytes.len();
+        let head = slot.as_ref()?;
+        let passed = catch_unwind(AssertUnwindSafe(|| self.service.pass(head, peer, &mut outbox.bytes)));
+        match passed {
+            Ok(None) => None,
+            Ok(Some(pass)) => Some(Self::passed(desk, worker, peer, pass, start)),
+            Err(_) => {
+                outbox.bytes.truncate(start);
+                tracing::error!(peer = %peer.addr, "the service panicked");
+                Some(Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED)))
+            }
+        }
+    }
+
+    fn passed(desk: &mut Desk, worker: &Worker, peer: &Rc<Peer>, pass: Pass, start: usize) -> Flow<Answer> {
+        let Some(head) = desk.head.take() else { return Flow::Broken };
+        desk.decoder.take_end();
+        if pass.connection.is_some() {
+            return Flow::Passed(Passing::new(head, pass, &desk.outbox, start, worker.now()));
+        }
+        desk.outbox.bytes.truncate(start);
+        let asked = Asked::of(&head);
+        let request = Request::new(head, Body::Empty, peer.clone());
+        Flow::escalate(match catch_unwind(AssertUnwindSafe(|| pass.passage.resume(request, None))) {
+            Ok(answer) => Start::Passed(asked, answer),
+            Err(_) => Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED),
+        })
     }
 
     /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.
@@ -394,6 +505,14 @@ impl<W: Welcome> Site for Raw<W> {
         let Some(socket) = hold(worker, key, idle, READABLE) else { return Served::Closed };
         tokio::task::spawn_local(self.0.welcome(worker, socket, peer));
         Served::Held
+    }
+
+    fn resume(&self, _: &mut Desk, _: &Rc<Worker>, _: Key, _: Idle, _: Box<Passing>, _: u8) -> Served {
+        Served::Closed // nothing is ever passed on
+    }
+
+    fn give_up(&self, _: &mut Desk, _: &Rc<Worker>, _: Key, _: Idle) -> Served {
+        Served::Closed
     }
 
     fn turn_away(&self, _: &mut Desk, _: &Rc<Worker>, _: Idle) {

@@ -6,8 +6,9 @@
 
 use super::addresses::TooMany;
 use super::fast::{Desk, Served, Site};
+use super::passing::{Heard, Passing, Stage};
 use super::reactor::{HUNG_UP, Idle, Key, Occupant, READ_CLOSED, READABLE, WRITABLE};
-use super::sys;
+use super::sys::{self, More};
 use super::worker::Worker;
 use mio::event::Event;
 use mio::{Events, Poll as Queue};
@@ -95,6 +96,8 @@ pub(super) fn run(
 enum Woken {
     Ready,
     Ordered(Order),
+    /// Answers are late.
+    Late(Vec<Key>),
     Stop,
 }
 
@@ -117,6 +120,7 @@ impl Front {
             match self.wait(&mut queue, &mut stopped, is_stopping).await? {
                 Woken::Ready => {}
                 Woken::Ordered(order) => self.obey(order),
+                Woken::Late(clients) => clients.into_iter().for_each(|client| self.resume_late(client)),
                 Woken::Stop => {
                     self.close();
                     closed.take().map(|closed| closed.send(()));
@@ -145,6 +149,10 @@ impl Front {
             }
             if !is_stopping && let Poll::Ready(Some(order)) = self.orders.poll_recv(cx) {
                 return Poll::Ready(Ok(Woken::Ordered(order)));
+            }
+            let late = self.worker.reactor.take_late(cx);
+            if !late.is_empty() {
+                return Poll::Ready(Ok(Woken::Late(late)));
             }
             // Whatever comes from now on makes the descriptor ready again.
             queue.poll_read_ready_mut(cx).map_ok(|mut guard| {
@@ -204,8 +212,12 @@ impl Front {
             for event in &*events {
                 count += 1;
                 has_woken |= self.handle(event);
+                if self.desk.outbox.is_full() {
+                    has_woken |= self.send_all();
+                }
             }
             let has_more = self.accept_all();
+            has_woken |= self.send_all();
             if count < BUSY_EVENTS && !has_more {
                 return Ok(false);
             }
@@ -223,8 +235,12 @@ impl Front {
             Occupant::Nobody | Occupant::Taken => {}
             Occupant::Listener(number) => self.doors[number].is_ready = true,
             Occupant::Held(readiness) => {
-                readiness.handle_event(bits_of(event), self.worker.now());
-                return true;
+                let bits = bits_of(event);
+                readiness.handle_event(bits, self.worker.now());
+                return match readiness.passes_for.get() {
+                    Some(client) => bits != WRITABLE && self.hear(client),
+                    None => true,
+                };
             }
             Occupant::Idle(idle) => {
                 let bits = bits_of(event);
@@ -232,15 +248,119 @@ impl Front {
                     self.worker.reactor.put(key, Occupant::Idle(idle));
                     return false;
                 }
-                let is_ending = bits & (READ_CLOSED | HUNG_UP) != 0;
-                let site = &self.doors[idle.site as usize].site;
-                match site.serve(&mut self.desk, &self.worker, Some(key), idle, is_ending) {
-                    Served::Idle(idle) => self.worker.reactor.put(key, Occupant::Idle(idle)),
-                    Served::Closed => self.worker.reactor.remove_connection(key),
-                    Served::Held => return true,
+                return self.serve_at(key, idle, bits);
+            }
+            Occupant::Passing(idle, mut passing) => {
+                let bits = bits_of(event);
+                if bits != WRITABLE && passing.stage != Stage::Answered {
+                    return self.resume(key, idle, passing, bits & (READABLE | READ_CLOSED));
                 }
+                passing.missed |= bits & !WRITABLE;
+                self.worker.reactor.put(key, Occupant::Passing(idle, passing));
             }
         }
+        false
+    }
+
+    /// Looks after a connection of which the events have said this; whether a task was woken.
+    fn serve_at(&mut self, key: Key, idle: Idle, bits: u8) -> bool {
+        let is_ending = bits & (READ_CLOSED | HUNG_UP) != 0;
+        let site = &self.doors[idle.site as usize].site;
+        let served = site.serve(&mut self.desk, &self.worker, Some(key), idle, is_ending);
+        self.put_served(key, served)
+    }
+
+    /// Puts a connection where it belongs now; whether a task was woken.
+    fn put_served(&mut self, key: Key, served: Served) -> bool {
+        match served {
+            Served::Idle(idle) => self.worker.reactor.put(key, Occupant::Idle(idle)),
+            Served::Closed => self.worker.reactor.remove_connection(key),
+            Served::Passing(idle, passing) => self.wait_for_answer(key, idle, passing),
+            Served::Held => return true,
+        }
+        false
+    }
+
+    /// Has a request sent that was passed on.
+    fn wait_for_answer(&mut self, key: Key, idle: Idle, passing: Box<Passing>) {
+        passing.waits_at(key);
+        self.worker.reactor.put(key, Occupant::Passing(idle, passing));
+        self.desk.outbox.letters.push(key);
+    }
+
+    /// Takes what has come for a request that was passed on; whether a task was woken.
+    fn hear(&mut self, client: Key) -> bool {
+        let Some((idle, mut passing)) = self.worker.reactor.take_passing(client) else { return false };
+        match passing.hear(&mut self.desk, &self.worker) {
+            Heard::Answered => self.desk.outbox.letters.push(client),
+            Heard::Nothing => {}
+            Heard::Unusual => return self.resume(client, idle, passing, 0),
+            Heard::Panicked => {
+                drop(passing);
+                let site = &self.doors[idle.site as usize].site;
+                let served = site.give_up(&mut self.desk, &self.worker, client, idle);
+                return self.put_served(client, served);
+            }
+        }
+        self.worker.reactor.put(client, Occupant::Passing(idle, passing));
+        false
+    }
+
+    /// Hands a request that was passed on to a task; whether one was woken.
+    fn resume(&mut self, client: Key, idle: Idle, passing: Box<Passing>, bits: u8) -> bool {
+        let site = &self.doors[idle.site as usize].site;
+        let served = site.resume(&mut self.desk, &self.worker, client, idle, passing, bits);
+        self.put_served(client, served)
+    }
+
+    fn resume_late(&mut self, client: Key) {
+        if let Some((idle, passing)) = self.worker.reactor.take_passing(client) {
+            self.resume(client, idle, passing, 0);
+        }
+    }
+
+    /// Sends what is in the outbox; whether a task was woken.
+    fn send_all(&mut self) -> bool {
+        let (mut next, mut has_woken) = (0, false);
+        while let Some(&client) = self.desk.outbox.letters.get(next) {
+            next += 1;
+            // Whoever is not there any more has taken what it was about along.
+            let Some((idle, mut passing)) = self.worker.reactor.take_passing(client) else { continue };
+            if passing.stage == Stage::Queued {
+                passing.send(&self.desk.outbox);
+            }
+            match passing.stage {
+                Stage::Waiting => self.worker.reactor.put(client, Occupant::Passing(idle, passing)),
+                Stage::Queued => has_woken |= self.resume(client, idle, passing, 0),
+                Stage::Answered => has_woken |= self.send_answer(client, idle, passing),
+            }
+        }
+        if next > 0 {
+            self.desk.outbox.clear();
+        }
+        has_woken
+    }
+
+    /// Sends an answer to its client, whose connection is idle then; whether a task was woken.
+    fn send_answer(&mut self, client: Key, mut idle: Idle, mut passing: Box<Passing>) -> bool {
+        match sys::send(&idle.fd, &self.desk.outbox.bytes[passing.letter.clone()], More::No) {
+            Ok(count) => passing.letter.start += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.worker.reactor.remove_connection(client);
+                return false;
+            }
+        }
+        let missed = passing.missed;
+        if !passing.letter.is_empty() {
+            return self.resume(client, idle, passing, missed & (READABLE | READ_CLOSED));
+        }
+        drop(passing);
+        idle.deadline = self.worker.clock.after(self.worker.settings.keep_alive_timeout);
+        if missed != 0 {
+            return self.serve_at(client, idle, missed);
+        }
+        self.worker.reactor.put(client, Occupant::Idle(idle));
         false
     }
 
@@ -320,11 +440,11 @@ impl Front {
         if !has_room {
             return door.site.turn_away(&mut self.desk, worker, idle);
         }
-        if let Served::Idle(idle) = door.site.welcome(&mut self.desk, worker, idle) {
-            // Without a place there is nothing to be told about it: it is closed.
-            let Ok(key) = worker.reactor.add_connection(&idle.fd) else { return };
-            worker.reactor.put(key, Occupant::Idle(idle));
-        }
+        let served = door.site.welcome(&mut self.desk, worker, idle);
+        let (Served::Idle(Idle { fd, .. }) | Served::Passing(Idle { fd, .. }, _)) = &served else { return };
+        // Without a place there is nothing to be told about it: it is closed.
+        let Ok(key) = worker.reactor.add_connection(fd) else { return };
+        self.put_served(key, served);
     }
 
     /// Takes what is queued and stops to listen; closes the connections that ask for nothing.
@@ -342,6 +462,7 @@ impl Front {
             let site = &self.doors[idle.site as usize].site;
             match site.serve(&mut self.desk, &self.worker, Some(key), idle, false) {
                 Served::Held => {}
+                Served::Passing(idle, passing) => self.wait_for_answer(key, idle, passing),
                 Served::Idle(mut idle) if !idle_grace.is_zero() => {
                     idle.deadline = idle.deadline.min(self.worker.clock.after(idle_grace));
                     self.worker.reactor.put(key, Occupant::Idle(idle));

@@ -17,6 +17,7 @@ mod front;
 mod incoming;
 mod listener;
 mod outgoing;
+mod passing;
 mod reactor;
 mod socket;
 mod sys;
@@ -27,6 +28,7 @@ pub(crate) use exchange::serve_stream;
 pub(crate) use incoming::Incoming;
 pub use listener::{BindError, bind};
 pub(crate) use outgoing::connect;
+pub(crate) use reactor::Key;
 pub(crate) use socket::Socket;
 pub(crate) use worker::{LocalTask, Worker};
 

@@ -18,18 +18,19 @@ thread_local! {
 }
 
 /// Says that a worker runs on this thread, until it is dropped.
-pub(super) struct OnThread(());
+pub(super) struct OnThread(Rc<Reactor>);
 
 impl OnThread {
     pub(super) fn new(reactor: &Rc<Reactor>) -> Self {
         CURRENT.set(Some(reactor.clone()));
-        Self(())
+        Self(reactor.clone())
     }
 }
 
 impl Drop for OnThread {
     fn drop(&mut self) {
         CURRENT.set(None);
+        self.0.abandon();
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   idle (a few words, no task, no buffer) ──readable──▶ taken by the front ──answered──▶ idle
-//!        ▲                                                   └── not at once ──▶ held by a task
-//!        └─────────────────────── quiet for a while ◀───────────────────────────────┘
+//!        ▲                                   passed on ──┤        └── not at once ──▶ held by a task
+//!        │◀── answered ── passing (no task, no buffer) ◀─┘                                 ▲  │
+//!        │                   └─────────────── not that simple ─────────────────────────────┘  │
+//!        └────────────────────────────── quiet for a while ◀──────────────────────────────────┘
 //! ```
 //!
 //! Events are edge-triggered. A token carries the generation of its place, so that an event of a connection that is
@@ -12,6 +14,7 @@
 use super::Connections;
 use super::addresses::Counted;
 use super::clock::Millis;
+use super::passing::Passing;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -34,13 +37,16 @@ pub(crate) struct Reactor {
     places: RefCell<Places>,
     /// Told when the first connection comes and when the last one goes.
     pub(super) changed: Notify,
+    /// Connections whose answer takes longer than the front waits, and who tells the front of them.
+    late: RefCell<Vec<Key>>,
+    front: Waiter,
     /// Where others see how many connections there are, and at which place.
     gauge: (Connections, usize),
 }
 
 /// Names a place and its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(usize);
+pub(crate) struct Key(usize);
 
 /// What is at a place.
 #[derive(Debug)]
@@ -52,6 +58,8 @@ pub(super) enum Occupant {
     Idle(Idle),
     /// A connection the front is looking after at this moment.
     Taken,
+    /// A connection whose request was passed on, and waits for its answer.
+    Passing(Idle, Box<Passing>),
     /// A connection that a task looks after.
     Held(Rc<Readiness>),
 }
@@ -88,7 +96,14 @@ struct Place {
 
 impl Reactor {
     pub(super) fn new(registry: Registry, gauge: (Connections, usize)) -> Self {
-        Self { registry, places: RefCell::default(), changed: Notify::new(), gauge }
+        Self {
+            registry,
+            places: RefCell::default(),
+            changed: Notify::new(),
+            late: RefCell::default(),
+            front: Waiter::default(),
+            gauge,
+        }
     }
 
     fn tell(&self, connections: usize) {
@@ -166,12 +181,14 @@ impl Reactor {
         self.places.borrow_mut().put(key, occupant);
     }
 
-    /// Who an event is for. An idle connection is taken out.
+    /// Who an event is for. A connection that nobody holds is taken out.
     pub(super) fn take(&self, token: Token) -> (Key, Occupant) {
         let key = Key(token.0);
         let places = &mut *self.places.borrow_mut();
         let occupant = match places.at(key) {
-            Some(occupant @ Occupant::Idle(_)) => std::mem::replace(occupant, Occupant::Taken),
+            Some(occupant @ (Occupant::Idle(_) | Occupant::Passing(..))) => {
+                std::mem::replace(occupant, Occupant::Taken)
+            }
             Some(Occupant::Held(readiness)) => Occupant::Held(readiness.clone()),
             Some(Occupant::Listener(number)) => Occupant::Listener(*number),
             None | Some(Occupant::Nobody | Occupant::Taken) => Occupant::Nobody,
@@ -179,7 +196,8 @@ impl Reactor {
         (key, occupant)
     }
 
-    /// Looks at the next `count` places and closes the idle connections whose deadline has passed.
+    /// Looks at the next `count` places and closes the idle connections whose deadline has passed. Those whose answer is
+    /// late are the front's.
     pub(super) fn close_overdue(&self, now: Millis, count: usize) {
         let mut overdue = Vec::new();
         {
@@ -188,8 +206,12 @@ impl Reactor {
                 let number = places.cursor % places.table.len();
                 places.cursor = number + 1;
                 let place = &places.table[number];
-                if matches!(&place.occupant, Occupant::Idle(idle) if idle.deadline <= now) {
-                    overdue.push(Key::new(number, place.generation));
+                match &place.occupant {
+                    Occupant::Idle(idle) if idle.deadline <= now => overdue.push(Key::new(number, place.generation)),
+                    Occupant::Passing(_, passing) if passing.is_late(now) => {
+                        self.late.borrow_mut().push(Key::new(number, place.generation));
+                    }
+                    _ => {}
                 }
             }
             places.shrink();
@@ -197,6 +219,35 @@ impl Reactor {
         for key in overdue {
             drop(self.take(Token(key.0)));
             self.remove_connection(key);
+        }
+        if !self.late.borrow().is_empty() {
+            wake(&self.front);
+        }
+    }
+
+    /// The connections whose answer is late. If there is none, the front is woken when there is.
+    pub(super) fn take_late(&self, cx: &Context<'_>) -> Vec<Key> {
+        wait(&self.front, cx);
+        std::mem::take(&mut *self.late.borrow_mut())
+    }
+
+    /// Takes out the connection at this place, if its request was passed on.
+    pub(super) fn take_passing(&self, key: Key) -> Option<(Idle, Box<Passing>)> {
+        let places = &mut *self.places.borrow_mut();
+        let occupant = places.at(key).filter(|occupant| matches!(occupant, Occupant::Passing(..)))?;
+        match std::mem::replace(occupant, Occupant::Taken) {
+            Occupant::Passing(idle, passing) => Some((idle, passing)),
+            _ => None,
+        }
+    }
+
+    /// Lets go of the requests that were passed on, whose connections hold on to this queue.
+    pub(super) fn abandon(&self) {
+        let mut passing = Vec::new();
+        for place in &mut self.places.borrow_mut().table {
+            if let Occupant::Passing(..) = place.occupant {
+                passing.push(std::mem::replace(&mut place.occupant, Occupant::Taken));
+            }
         }
     }
 
@@ -358,9 +409,14 @@ pub(crate) struct Readiness {
     pub(super) readable_at: Cell<Millis>,
     /// When it became writable last.
     pub(super) writable_at: Cell<Millis>,
-    reader: RefCell<Option<Waker>>,
-    writer: RefCell<Option<Waker>>,
+    reader: Waiter,
+    writer: Waiter,
+    /// The place of the client whose answer comes by this connection, if the front itself looks after it.
+    pub(super) passes_for: Cell<Option<Key>>,
 }
+
+/// Who waits for something.
+type Waiter = RefCell<Option<Waker>>;
 
 impl Readiness {
     pub(super) fn is(&self, bit: u8) -> bool {
@@ -393,14 +449,14 @@ impl Readiness {
     }
 }
 
-fn wake(waiting: &RefCell<Option<Waker>>) {
+fn wake(waiting: &Waiter) {
     let waker = waiting.borrow_mut().take();
     if let Some(waker) = waker {
         waker.wake();
     }
 }
 
-fn wait(waiting: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+fn wait(waiting: &Waiter, cx: &Context<'_>) {
     let mut waiting = waiting.borrow_mut();
     match &*waiting {
         Some(waker) if waker.will_wake(cx.waker()) => {}

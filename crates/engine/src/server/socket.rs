@@ -2,7 +2,7 @@
 //! it, and the calls on it.
 
 use super::addresses::{Counted, TooMany};
-use super::reactor::{HUNG_UP, Held, Idle, READ_CLOSED, READABLE, Readiness, WRITABLE};
+use super::reactor::{HUNG_UP, Held, Idle, Key, READ_CLOSED, READABLE, Readiness, WRITABLE};
 use super::sys::{self, More};
 use super::worker::Worker;
 use bytes::{Bytes, BytesMut};
@@ -71,6 +71,45 @@ impl Socket {
     /// What the events have said about it.
     pub(crate) fn readiness(&self) -> Rc<Readiness> {
         self.held.readiness.clone()
+    }
+
+    /// Has the front look after the answer that comes by it, for the client at this place; with `None` it is again for
+    /// whoever waits.
+    pub(crate) fn passes_for(&self, key: Option<Key>) {
+        self.held.readiness.passes_for.set(key);
+    }
+
+    /// Whether the end has come, or a failure, and is still to be read.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.held.readiness.is(READ_CLOSED | HUNG_UP)
+    }
+
+    /// Receives once, without waiting; 0 is the end.
+    pub(crate) fn recv_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let readiness = &self.held.readiness;
+        let received = sys::recv(&self.fd, buffer);
+        match &received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => readiness.clear(READABLE | READ_CLOSED),
+            Ok(count @ 1..) if *count < buffer.len() && !readiness.is(READ_CLOSED) => readiness.clear(READABLE),
+            _ => {}
+        }
+        received
+    }
+
+    /// Sends once, without waiting.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.held.readiness.is(WRITABLE | HUNG_UP) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let sent = sys::send(&self.fd, bytes, More::No);
+        let is_full = match &sent {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(count) => *count < bytes.len(),
+        };
+        if is_full {
+            self.held.wait_writable(&self.fd)?;
+        }
+        sent
     }
 
     /// Hands it back to the front, which waits for the next request with less.

@@ -1,0 +1,201 @@
+//! Connections whose request was passed on, while they wait for the answer: no task, no future.
+//!
+//! ```text
+//!   fast: Service::pass ──▶ Queued ──sent──▶ Waiting ──whole answer──▶ Answered ──sent──▶ idle again
+//!                              └──────────────┴── anything unusual ──▶ a task, which resumes the request
+//! ```
+//!
+//! What is to be sent goes into the [`Outbox`] first: so a worker under load reads what many connections have sent, and
+//! then sends to all of them without a pause. Whoever is at the other end of several stays awake meanwhile, where it
+//! would go to sleep after each message and have to be woken for the next, at the sender's expense.
+
+use super::clock::Millis;
+use super::fast::Desk;
+use super::reactor::Key;
+use super::worker::Worker;
+use crate::client::{Begun, Kept};
+use crate::passing::{Pass, Passage};
+use http1::{RequestHead, Whole, read_whole_response};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How long the front waits for an answer. Then a task does, which keeps the deadlines.
+const PATIENCE: Millis = 1000;
+/// Parts in which an answer may come before it is nothing for the front.
+const PARTS_MAX: u8 = 4;
+/// Bytes that wait in the outbox before they are sent ahead of time.
+const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// What the front keeps of a request that was passed on.
+pub(super) struct Passing {
+    pub(super) head: RequestHead,
+    pub(super) passage: Box<dyn Passage>,
+    /// None once the answer is written.
+    kept: Option<Kept>,
+    pub(super) stage: Stage,
+    /// Where in the outbox that lies which is to be sent.
+    pub(super) letter: Range<usize>,
+    /// Whether some of the request was sent.
+    has_sent: bool,
+    /// What has come of the answer.
+    received: Vec<u8>,
+    parts: u8,
+    since: Millis,
+    /// What the events have said of the client while its answer was in the outbox.
+    pub(super) missed: u8,
+}
+
+/// How far a request is that was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is in the outbox.
+    Queued,
+    /// It is sent.
+    Waiting,
+    /// Its answer is in the outbox.
+    Answered,
+}
+
+/// What became of a request when something has come for it.
+pub(super) enum Heard {
+    /// Not all of the answer is here.
+    Nothing,
+    /// The answer is in the outbox.
+    Answered,
+    /// It is nothing for the front.
+    Unusual,
+    /// The service panicked.
+    Panicked,
+}
+
+/// What is to be sent when all has been read.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) bytes: Vec<u8>,
+    /// The clients that it is for, or comes from.
+    pub(super) letters: Vec<Key>,
+}
+
+impl Outbox {
+    /// Whether it holds so much that it is to be sent at once.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() > OUTBOX_BYTES_MAX
+    }
+
+    /// Empties it when all is sent.
+    pub(super) fn clear(&mut self) {
+        self.letters.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > 2 * OUTBOX_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+impl Passing {
+    /// A request whose bytes are in the outbox from `start` on.
+    pub(super) fn new(head: RequestHead, pass: Pass, outbox: &Outbox, start: usize, now: Millis) -> Box<Self> {
+        Box::new(Self {
+            head,
+            passage: pass.passage,
+            kept: pass.connection,
+            stage: Stage::Queued,
+            letter: start..outbox.bytes.len(),
+            has_sent: false,
+            received: Vec::new(),
+            parts: 0,
+            since: now,
+            missed: 0,
+        })
+    }
+
+    /// Has its answer brought to this place.
+    pub(super) fn waits_at(&self, key: Key) {
+        if let Some(kept) = &self.kept {
+            kept.passes_for(Some(key));
+        }
+    }
+
+    pub(super) fn is_late(&self, now: Millis) -> bool {
+        self.since + PATIENCE <= now
+    }
+
+    /// Sends the request. While some of it does not go it stays queued.
+    pub(super) fn send(&mut self, outbox: &Outbox) {
+        let bytes = &outbox.bytes[self.letter.clone()];
+        let sent = self.kept.as_ref().map_or(Err(io::ErrorKind::NotConnected.into()), |kept| kept.send(bytes));
+        // Why it cannot be sent is seen once more by the task that resumes it.
+        let count = sent.unwrap_or(0);
+        self.letter.start += count;
+        self.has_sent |= count > 0;
+        if self.letter.is_empty() {
+            self.stage = Stage::Waiting;
+        }
+    }
+
+    /// Receives what has come for it, and writes the answer if all of it is here.
+    pub(super) fn hear(&mut self, desk: &mut Desk, worker: &Worker) -> Heard {
+        let Desk { received, outbox, .. } = desk;
+        let Some(kept) = &self.kept else { return Heard::Nothing };
+        if self.stage != Stage::Waiting || worker.is_stopping() {
+            return Heard::Unusual; // the server speaks before it was asked, or the answer is to be the last one
+        }
+        let count = match kept.recv(received) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+            Ok(0) | Err(_) => return Heard::Unusual,
+            Ok(count) => count,
+        };
+        let is_all = count < received.len() && !kept.is_ending();
+        if !self.received.is_empty() {
+            self.received.extend_from_slice(&received[..count]);
+        }
+        let bytes = if self.received.is_empty() { &received[..count] } else { &self.received[..] };
+        match read_whole_response(bytes, kept.limits(), self.head.method()) {
+            Whole::Response(head, start) => {
+                let at = outbox.bytes.len();
+                let (passage, out) = (&mut self.passage, &mut outbox.bytes);
+                let date = worker.clock.date();
+                let answered = catch_unwind(AssertUnwindSafe(|| passage.answer(&head, &bytes[start..], &date, out)));
+                if let Ok(true) = answered {
+                    self.letter = at..outbox.bytes.len();
+                    self.stage = Stage::Answered;
+                    self.kept.take().map(Kept::keep);
+                    return Heard::Answered;
+                }
+                outbox.bytes.truncate(at);
+                if answered.is_err() {
+                    return Heard::Panicked;
+                }
+            }
+            Whole::Partial if is_all && self.parts < PARTS_MAX => {
+                self.parts += 1;
+                self.remember(&received[..count]);
+                return Heard::Nothing;
+            }
+            Whole::Partial | Whole::Unusual => {}
+        }
+        self.remember(&received[..count]);
+        Heard::Unusual
+    }
+
+    /// Keeps the first part of an answer; the others are kept as they come.
+    fn remember(&mut self, part: &[u8]) {
+        if self.received.is_empty() {
+            self.received.extend_from_slice(part);
+        }
+    }
+
+    /// Its connection, for the task that resumes it.
+    pub(super) fn begun(&mut self, outbox: &Outbox) -> Option<Box<Begun>> {
+        let unsent = if self.stage == Stage::Queued { outbox.bytes[self.letter.clone()].to_vec() } else { Vec::new() };
+        Some(self.kept.take()?.begun(self.has_sent, unsent, std::mem::take(&mut self.received)))
+    }
+}
+
+impl fmt::Debug for Passing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passing").field("stage", &self.stage).field("since", &self.since).finish_non_exhaustive()
+    }
+}

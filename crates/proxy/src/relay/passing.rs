@@ -1,0 +1,101 @@
+//! Plain requests, passed on as they are: no future is made of them unless something unusual happens. What reaches the
+//! upstream and the client is the same as by the other way (`Worker::answer`), which all others go.
+
+use std::rc::Rc;
+
+use engine::{
+    Begun, Method, Pass, Passage, Peer, Request, RequestHead, ResponseHead, Resumed, TargetForm, write_passed_request,
+    write_passed_response,
+};
+
+use super::{Started, Worker};
+use crate::affinity;
+use crate::conf::Action;
+use crate::group::{Ask, Lease};
+use crate::headers::{self, Onward};
+use crate::observe::Watch;
+
+/// A request on its way.
+struct Passed {
+    worker: Rc<Worker>,
+    /// Whose turn it is in the table of places.
+    place: usize,
+    lease: Lease,
+    watch: Watch,
+}
+
+/// Passes a request on, if it and its place are plain and somebody has a connection open for it.
+pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+    let shared = &worker.shared;
+    if head.method() != Method::Get || head.form() != TargetForm::Origin || shared.client_requests_max.is_some() {
+        return None;
+    }
+    let onward = worker.onward(head, peer);
+    if onward.trusted || peer.is_secure() || !headers::is_plain(head) {
+        return None;
+    }
+    let index = shared.place_index(head.host_name(), head.port(), head.path()).ok()?;
+    let place = shared.place_at(index)?;
+    let (true, Some(group), Action::Pass(pass)) = (place.is_plain, &place.group, &place.rules.action) else {
+        return None;
+    };
+    let key = affinity::key(&group.conf.policy, &onward, &shared.trusted);
+    let lease = group.acquire_now(&Ask { key, ..Ask::default() }, &shared.sealer, || shared.now_ms())?;
+    let watch = Watch::new(head, peer, worker.log.as_ref(), &shared.trusted);
+    shared.counters.requests.up();
+    watch.routed(&place.label, &place.metrics);
+    group.budget.deposit();
+    let mut connection = worker.client(&pass.timeouts).take_kept(lease.upstream.address);
+    if connection.is_some() && write(&onward, &watch, out).is_none() {
+        connection = None; // closed unused; the other way says what is wrong
+    }
+    let passage = Box::new(Passed { worker: Rc::clone(worker), place: index, lease, watch });
+    Some(Pass { passage, connection })
+}
+
+fn write(onward: &Onward<'_>, watch: &Watch, out: &mut Vec<u8>) -> Option<()> {
+    let host = onward.head.host().as_bytes();
+    let (address, via) = (headers::AddressText::of(onward.peer), headers::via(onward));
+    let own: [(&str, &[u8]); 5] = [
+        ("x-forwarded-for", address.as_ref()),
+        ("x-forwarded-proto", onward.scheme.as_bytes()),
+        ("x-forwarded-host", host),
+        ("via", &via),
+        ("x-request-id", watch.id(onward.head, onward.trusted)),
+    ];
+    let keep = |name: &[u8]| headers::passes_to_upstream(name) && !is_request_id(name);
+    write_passed_request(out, onward.head, host, keep, &own).ok()
+}
+
+fn is_request_id(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"x-request-id")
+}
+
+impl Passage for Passed {
+    fn answer(&mut self, head: &ResponseHead, content: &[u8], date: &[u8; 29], out: &mut Vec<u8>) -> bool {
+        if headers::lists_fields(head.connection_tokens()) {
+            return false;
+        }
+        let Some(id) = self.watch.known_id() else { return false };
+        let keep = |name: &[u8]| !engine::is_hop_by_hop(name) && !is_request_id(name);
+        if write_passed_response(out, head, date, keep, &[("x-request-id", id)], content).is_err() {
+            return false;
+        }
+        let upstream = &self.lease.upstream;
+        self.watch.answered_at_once(upstream, head.status().as_u16(), content.len());
+        if let Some(group) = self.worker.shared.place_at(self.place).and_then(|place| place.group.as_ref()) {
+            self.worker.note_success(group, upstream);
+        }
+        true
+    }
+
+    fn resume(self: Box<Self>, request: Request, begun: Option<Box<Begun>>) -> Resumed {
+        let Self { worker, lease, watch, .. } = *self;
+        let watch = Rc::new(watch);
+        Box::pin(async move {
+            let response = worker.answer(request, &watch, Some(Started { lease, begun })).await;
+            watch.answered(&response);
+            response
+        })
+    }
+}
