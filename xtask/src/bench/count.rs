@@ -1,4 +1,4 @@
-//! `bench http --count`: instructions in user code and system calls per request. Both stay the same on a busy machine,
+//! `bench http --count` and `bench proxy --count`: instructions in user code and system calls per request. Both stay the same on a busy machine,
 //! so they tell what a change has done where time cannot.
 //!
 //! Instructions: the server runs under `valgrind --tool=callgrind` twice, with few requests and with many; the
@@ -6,16 +6,15 @@
 //! request in the row `new`), all of which send before any is read. System calls: the kernel's tracepoints, counted by
 //! `perf stat` while `wrk` runs against the server at full speed.
 
-use super::check;
-use super::http::{self, PIPELINED, ROWS, Row, Shape};
+use super::check::{self, Ask};
+use super::http::{self, PIPELINED, ROWS, Shape};
 use super::load::Load;
 use super::options::Options;
-use super::servers::{self, CRATES, Kind, Setup};
+use super::servers::{self, CRATES, Kind, Server, Setup};
 use super::{OUT, machine};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -31,88 +30,136 @@ const BURSTS_MANY: usize = 120;
 const SLOW_MAX: Duration = Duration::from_mins(1);
 /// Kinds of system calls that are named in the table.
 const CALLS_SHOWN: usize = 7;
-/// Rows that can be counted: TLS needs another generator, and 10 MiB are the kernel's work alone.
+/// What counting needs.
+pub(crate) const PROGRAMS: [&str; 4] = ["taskset", "wrk", "perf", "valgrind"];
+/// Rows of `http` that can be counted: TLS needs another generator, and 10 MiB are the kernel's work alone.
 const COUNTED: [&str; 6] = ["plain", "pipelined", "json", "new", "file-1k", "file-64k"];
 
+/// One server in one row, as counting needs it.
+pub(crate) struct Subject<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) row: &'static str,
+    pub(crate) ask: Ask<'a>,
+    /// What `wrk` is to run, where the request is none that it makes by itself.
+    pub(crate) script: Option<PathBuf>,
+    /// Requests in one packet.
+    pub(crate) depth: usize,
+    /// Starts it, with these words in front of its command if there are any.
+    pub(crate) start: &'a dyn Fn(Option<&[String]>) -> Result<Server>,
+}
+
+/// `bench http --count`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check_names(&COUNTED, &Kind::ALL.map(Kind::name))?;
     let kinds = http::chosen(options, &Kind::ALL);
     let installed: Vec<_> = kinds.iter().filter_map(|kind| kind.installed()).collect();
-    let programs = [&["taskset", "wrk", "perf", "valgrind"], installed.as_slice()].concat();
+    let programs = [&PROGRAMS, installed.as_slice()].concat();
     machine::require(&programs)?;
     servers::prepare(false)?;
     servers::build(&kinds, options)?;
     let mut report = String::new();
     for row in ROWS.iter().filter(|row| COUNTED.contains(&row.name) && options.wants_row(row.name)) {
-        let _ = write!(
-            report,
-            "\n## `{}`: per request\n\n| server | user instructions | system calls | which |\n|---|---:|---:|---|\n",
-            row.name
-        );
+        report += &head(row.name);
         // haproxy does not start under valgrind.
         for kind in http::chosen(options, row.servers).into_iter().filter(|kind| *kind != Kind::Haproxy) {
-            eprintln!("counting {} of {}", row.name, kind.name());
-            // One that cannot be counted must not cost the others their figures.
-            let line = count(kind, row, options).unwrap_or_else(|error| {
-                eprintln!("{error:#}");
-                format!("| {} | – | – | not counted |", kind.name())
-            });
-            eprintln!("{line}");
-            report += &line;
-            report.push('\n');
+            let (body, close, tls) = row.setup(options)?;
+            let (target, expected) = (row.target(), row.body());
+            let start = |wrapper: Option<&[String]>| {
+                servers::start(kind, &Setup { body: &body, close, tls, smoke: false, wrapper })
+            };
+            let subject = Subject {
+                name: kind.name(),
+                row: row.name,
+                ask: row.ask(&target, &expected),
+                script: row.script()?,
+                depth: if row.shape == Shape::Pipelined { PIPELINED } else { 1 },
+                start: &start,
+            };
+            report += &line(&subject, options);
         }
     }
     machine::record("count", &(machine::header(&programs, &CRATES)? + &report))
 }
 
-/// One line of the table.
-fn count(kind: Kind, row: &Row, options: &Options) -> Result<String> {
-    let instructions = instructions(kind, row, options).context("counting instructions")?;
-    let calls = system_calls(kind, row, options).context("counting system calls")?;
-    let total: f64 = calls.iter().map(|(_, count)| count).sum();
-    let named: Vec<_> = calls.iter().take(CALLS_SHOWN).map(|(name, count)| format!("{name} {count:.2}")).collect();
-    Ok(format!("| {} | {instructions:.0} | {total:.2} | {} |", kind.name(), named.join(", ")))
+/// The head of one row's table.
+pub(crate) fn head(row: &str) -> String {
+    format!("\n## `{row}`: per request\n\n| server | user instructions | system calls | which |\n|---|---:|---:|---|\n")
 }
 
-/// User instructions per request.
-fn instructions(kind: Kind, row: &Row, options: &Options) -> Result<f64> {
-    let few = total_instructions(kind, row, options, BURSTS_FEW)?;
-    let many = total_instructions(kind, row, options, BURSTS_MANY)?;
-    let per_burst = CONNECTIONS * if row.shape == Shape::Pipelined { PIPELINED } else { 1 };
-    Ok((many - few) / (per_burst * (BURSTS_MANY - BURSTS_FEW)) as f64)
+/// One line of the table. A server that cannot be counted must not cost the others their figures.
+pub(crate) fn line(subject: &Subject<'_>, options: &Options) -> String {
+    eprintln!("counting {} of {}", subject.row, subject.name);
+    let line = subject.count(options).unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        format!("| {} | – | – | not counted |\n", subject.name)
+    });
+    eprint!("{line}");
+    line
 }
 
-/// What callgrind counts from the server's start to its end.
-fn total_instructions(kind: Kind, row: &Row, options: &Options, bursts: usize) -> Result<f64> {
-    let out = PathBuf::from(OUT).join(format!("callgrind.{}.{}", kind.name(), row.name));
-    let out_option =
-        format!("--callgrind-out-file={}", servers::scratch()?.join(out.file_name().unwrap_or_default()).display());
-    let wrapper: Vec<_> =
-        ["valgrind", "--quiet", "--tool=callgrind", &out_option].iter().map(|word| (*word).to_owned()).collect();
-    let (body, close, tls) = row.setup(options)?;
-    let setup = Setup { body: &body, close, tls, smoke: false, wrapper: Some(&wrapper) };
-    let mut server = servers::start(kind, &setup)?;
-    let (target, expected) = (row.target(), row.body());
-    let ask = row.ask(&target, &expected);
-    check::answer(server.addr, &ask)?;
-    let request = check::request(server.addr, &ask);
-    if close {
-        for _ in 0..bursts * CONNECTIONS {
-            once(server.addr, &request)?;
-        }
-    } else {
-        burst(server.addr, &request, if row.shape == Shape::Pipelined { PIPELINED } else { 1 }, bursts)?;
+impl Subject<'_> {
+    fn count(&self, options: &Options) -> Result<String> {
+        let instructions = self.instructions().context("counting instructions")?;
+        let calls = self.system_calls(options).context("counting system calls")?;
+        let total: f64 = calls.iter().map(|(_, count)| count).sum();
+        let named: Vec<_> = calls.iter().take(CALLS_SHOWN).map(|(name, count)| format!("{name} {count:.2}")).collect();
+        Ok(format!("| {} | {instructions:.0} | {total:.2} | {} |\n", self.name, named.join(", ")))
     }
-    let process = i32::try_from(server.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
-    kill_process(process, Signal::TERM)?;
-    for _ in 0..SLOW_MAX.as_millis() / 10 {
-        if server.child.try_wait()?.is_some() {
-            let text = fs::read_to_string(&out).context("callgrind has written its result")?;
-            return summary(&text).context("callgrind's result has a summary");
-        }
-        thread::sleep(Duration::from_millis(10));
+
+    /// User instructions per request.
+    fn instructions(&self) -> Result<f64> {
+        let few = self.total_instructions(BURSTS_FEW)?;
+        let many = self.total_instructions(BURSTS_MANY)?;
+        Ok((many - few) / (CONNECTIONS * self.depth * (BURSTS_MANY - BURSTS_FEW)) as f64)
     }
-    anyhow::bail!("the server does not end")
+
+    /// What callgrind counts from the server's start to its end.
+    fn total_instructions(&self, bursts: usize) -> Result<f64> {
+        let out = servers::scratch()?.join(format!("callgrind.{}.{}", self.name, self.row));
+        let out_option = format!("--callgrind-out-file={}", out.display());
+        let wrapper = ["valgrind", "--quiet", "--tool=callgrind", &out_option].map(str::to_owned);
+        let mut server = (self.start)(Some(&wrapper))?;
+        check::answer(server.addr, &self.ask)?;
+        let request = check::request(server.addr, &self.ask);
+        if self.ask.close {
+            for _ in 0..bursts * CONNECTIONS {
+                once(server.addr, &request)?;
+            }
+        } else {
+            burst(server.addr, &request, self.depth, bursts)?;
+        }
+        let process = i32::try_from(server.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(process, Signal::TERM)?;
+        for _ in 0..SLOW_MAX.as_millis() / 10 {
+            if server.child.try_wait()?.is_some() {
+                let text = fs::read_to_string(&out).context("callgrind has written its result")?;
+                return summary(&text).context("callgrind's result has a summary");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        anyhow::bail!("the server does not end")
+    }
+
+    /// System calls per request by name, most frequent first.
+    fn system_calls(&self, options: &Options) -> Result<Vec<(String, f64)>> {
+        let server = (self.start)(None)?;
+        check::answer(server.addr, &self.ask)?;
+        let out = Path::new(OUT).join("calls.csv");
+        let url = format!("http://{}{}", server.addr, self.ask.target);
+        let shot = Load {
+            url: &url,
+            connections: options.connections,
+            seconds: 1,
+            script: self.script.as_deref(),
+            fields: if self.ask.close { &["Connection: close"] } else { &[] },
+            http2: false,
+            calls: Some(&out),
+        }
+        .fire(server.child.id())?;
+        let calls = parse_calls(&fs::read_to_string(&out)?);
+        ensure!(!calls.is_empty(), "perf counted no system call; it needs root and the kernel's tracepoints");
+        Ok(calls.into_iter().map(|(name, count)| (name, count / shot.requests)).collect())
+    }
 }
 
 /// `summary: 123` or `totals: 123`, summed over the parts of the file.
@@ -176,29 +223,6 @@ fn connect(addr: SocketAddr) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SLOW_MAX))?;
     Ok(stream)
-}
-
-/// System calls per request by name, most frequent first.
-fn system_calls(kind: Kind, row: &Row, options: &Options) -> Result<Vec<(String, f64)>> {
-    let (body, close, tls) = row.setup(options)?;
-    let setup = Setup { body: &body, close, tls, smoke: false, wrapper: None };
-    let (target, expected) = (row.target(), row.body());
-    let server = servers::start_checked(&[kind], &setup, &row.ask(&target, &expected))?.remove(0);
-    let out = Path::new(OUT).join("calls.csv");
-    let url = format!("http://{}{target}", server.addr);
-    let shot = Load {
-        url: &url,
-        connections: options.connections,
-        seconds: 1,
-        script: row.script()?.as_deref(),
-        fields: if close { &["Connection: close"] } else { &[] },
-        http2: false,
-        calls: Some(&out),
-    }
-    .fire(server.child.id())?;
-    let calls = parse_calls(&fs::read_to_string(&out)?);
-    ensure!(!calls.is_empty(), "perf counted no system call; it needs root and the kernel's tracepoints");
-    Ok(calls.into_iter().map(|(name, count)| (name, count / shot.requests)).collect())
 }
 
 fn parse_calls(text: &str) -> Vec<(String, f64)> {

@@ -58,7 +58,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 }
 
 /// The PATH with the folder that only root's has.
-pub(crate) fn path() -> String {
+fn path() -> String {
     format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default())
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         "http" if options.count => count::run(&options),
         "http" => http::run(&options),
         "attack" => attack::run(&options),
+        "proxy" if options.count => proxy::count(&options),
         "proxy" => proxy::run(&options),
         "up" => up::run(),
         _ => bail!("{USAGE}"),
@@ -53,9 +54,10 @@ pub(crate) fn smoke() -> Result<()> {
 
 const USAGE: &str = "\
 usage: cargo xtask bench <what> [options]
-  http     a request's cost beside other servers and a bare loop; --count: instructions and system calls instead
+  http     a request's cost beside other servers and a bare loop
   attack   normal clients beside thousands of slow ones
   proxy    a relayed request's cost beside other proxies and a bare relay
   up       what `weaprous up` costs to start and to keep
+http and proxy with --count: instructions and system calls instead of time
 options: --rounds N  --seconds S  --connections C  --only ROW,ROW  --peers NAME,NAME  --clients N  --smoke  --built
 see bench/README.md";

@@ -5,18 +5,18 @@
 
 use super::check::Ask;
 use super::load::{self, Load};
-use super::machine::{self, LOAD_CORE, SERVER_CORE, pinned};
+use super::machine::{self, LOAD_CORE, pinned};
 use super::options::Options;
 use super::report::Report;
-use super::servers::{self, Server, build_peer, built, configure, free_addr, scratch, spawn};
-use super::{check, cost, table};
+use super::servers::{self, CRATES, Server, behind, build_peer, built, configure, free_addr, scratch, spawn};
+use super::{check, cost, count, table};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -92,6 +92,8 @@ const ROWS: [Row; 8] = [
     row("new", "13 bytes, a new connection per request", 13, None, true, false),
     row("tls", "13 bytes, TLS in front", 13, None, false, true),
 ];
+/// Rows that can be counted: small ones, kept and closed connections.
+const COUNTED: [&str; 3] = ["13b", "1k", "new"];
 /// The row about memory.
 const SLOW: &str = "slow";
 
@@ -104,6 +106,12 @@ const fn row(
     tls: bool,
 ) -> Row {
     Row { name, title, bytes, clients, close, tls }
+}
+
+impl Row {
+    fn ask<'a>(&self, expected: &'a [u8]) -> Ask<'a> {
+        Ask { target: "/", post: None, body: expected, close: self.close, tls: self.tls, http2: false }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -129,6 +137,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         report.add(SLOW, slow(&kinds, options.smoke));
     }
     report.finish("proxy", options.smoke, &programs)
+}
+
+/// `bench proxy --count`: instructions and system calls per relayed request. The backend is not counted.
+pub(crate) fn count(options: &Options) -> Result<()> {
+    options.check_names(&COUNTED, &Kind::ALL.map(Kind::name))?;
+    // haproxy does not start under valgrind.
+    let is_wanted = |kind: &Kind| options.wants_peer(kind.name()) && *kind != Kind::Haproxy;
+    let kinds: Vec<_> = Kind::ALL.into_iter().filter(is_wanted).collect();
+    let installed: Vec<_> = kinds.iter().filter_map(|kind| kind.installed()).collect();
+    let programs = [&count::PROGRAMS, installed.as_slice()].concat();
+    machine::require(&programs)?;
+    servers::prepare(false)?;
+    if !options.built {
+        build(&kinds, false)?;
+    }
+    let mut report = String::new();
+    for row in ROWS.iter().filter(|row| COUNTED.contains(&row.name) && options.wants_row(row.name)) {
+        report += &count::head(row.name);
+        let body = relayed(row)?;
+        let expected = servers::contents(row.bytes);
+        for kind in &kinds {
+            let backend = Backend::start(&body, row.close && *kind == Kind::Relay, false)?;
+            let start = |wrapper: Option<&[String]>| start(*kind, row, backend.server.addr, false, wrapper);
+            let ask = row.ask(&expected);
+            let subject =
+                count::Subject { name: kind.name(), row: row.name, ask, script: None, depth: 1, start: &start };
+            report += &count::line(&subject, options);
+        }
+    }
+    machine::record("proxy-count", &(machine::header(&programs, &CRATES)? + &report))
+}
+
+/// Writes the file that the backend of a row answers with.
+fn relayed(row: &Row) -> Result<PathBuf> {
+    let body = scratch()?.join("files").join(format!("relayed-{}", row.bytes));
+    fs::write(&body, servers::contents(row.bytes))?;
+    Ok(body)
 }
 
 fn build(kinds: &[Kind], smoke: bool) -> Result<()> {
@@ -166,7 +211,7 @@ impl Backend {
     }
 }
 
-fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool) -> Result<Server> {
+fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool, wrapper: Option<&[String]>) -> Result<Server> {
     let addr = free_addr()?;
     let upstream = upstream.to_string();
     let out = scratch()?;
@@ -174,7 +219,7 @@ fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool) -> Result<Ser
     let listen = if row.tls { format!("{addr} ssl") } else { addr.to_string() };
     let command = match kind {
         Kind::Relay => {
-            let mut command = pinned(SERVER_CORE, &built(false, "bare-relay", false));
+            let mut command = behind(wrapper, &built(false, "bare-relay", false));
             command.args([addr.to_string(), upstream]).args(row.close.then_some("--close"));
             command
         }
@@ -183,12 +228,12 @@ fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool) -> Result<Ser
             let listen = if row.tls { format!("listen {addr} {tls}") } else { format!("listen {addr};") };
             let values = [("LISTEN", listen.as_str()), ("UPSTREAM", &upstream)];
             let config = configure("weaprous-proxy.conf", "weaprous", &values)?;
-            let mut command = pinned(SERVER_CORE, &built(true, "weaprous", smoke));
+            let mut command = behind(wrapper, &built(true, "weaprous", smoke));
             command.args(["proxy", "--no-watch", "--config"]).arg(config);
             command
         }
         Kind::Pingora => {
-            let mut command = pinned(SERVER_CORE, &built(false, "pingora-peer", false));
+            let mut command = behind(wrapper, &built(false, "pingora-peer", false));
             command.args([addr.to_string(), upstream]);
             if row.tls {
                 command.arg(certificate).arg(key);
@@ -201,7 +246,7 @@ fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool) -> Result<Ser
                 [("LISTEN", listen.as_str()), ("UPSTREAM", &upstream), ("CERTIFICATE", if row.tls { tls } else { "" })];
             let config = configure("nginx-proxy.conf", "nginx-proxy", &values)?;
             fs::create_dir_all(out.join("nginx-proxy"))?;
-            let mut command = pinned(SERVER_CORE, Path::new("nginx"));
+            let mut command = behind(wrapper, Path::new("nginx"));
             command.arg("-p").arg(out.join("nginx-proxy")).arg("-c").arg(config);
             command
         }
@@ -209,7 +254,7 @@ fn start(kind: Kind, row: &Row, upstream: SocketAddr, smoke: bool) -> Result<Ser
             let crt = if row.tls { format!(" crt {}", out.join("both.pem").display()) } else { String::new() };
             let values = [("LISTEN", format!("{listen}{crt}")), ("UPSTREAM", upstream)];
             let values: Vec<_> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let mut command = pinned(SERVER_CORE, Path::new("haproxy"));
+            let mut command = behind(wrapper, Path::new("haproxy"));
             command.arg("-f").arg(configure("haproxy-proxy.cfg", "haproxy-proxy", &values)?);
             command
         }
@@ -225,16 +270,14 @@ fn measure(row: &Row, kinds: &[Kind], options: &Options) -> Result<String> {
         return Ok(String::new());
     }
     eprintln!("{}", row.title);
-    let body = scratch()?.join("files").join(format!("relayed-{}", row.bytes));
-    fs::write(&body, servers::contents(row.bytes))?;
+    let body = relayed(row)?;
     let mut running = Vec::new();
     for kind in &kinds {
         // Where the bare relay is to close, the client must be told so, and only the backend can.
         let backend = Backend::start(&body, row.close && *kind == Kind::Relay, options.smoke)?;
-        let proxy = start(*kind, row, backend.server.addr, options.smoke)?;
+        let proxy = start(*kind, row, backend.server.addr, options.smoke, None)?;
         let expected = servers::contents(row.bytes);
-        let ask = Ask { target: "/", post: None, body: &expected, close: row.close, tls: row.tls, http2: false };
-        check::answer(proxy.addr, &ask).with_context(|| format!("{} relays wrongly", kind.name()))?;
+        check::answer(proxy.addr, &row.ask(&expected)).with_context(|| format!("{} relays wrongly", kind.name()))?;
         running.push((backend, proxy));
     }
     let scheme = if row.tls { "https" } else { "http" };
@@ -311,7 +354,7 @@ fn slow(kinds: &[Kind], smoke: bool) -> Result<String> {
 /// The line of one proxy.
 fn grown(kind: Kind, body: &Path, bytes: usize, smoke: bool) -> Result<String> {
     let backend = Backend::start(body, false, smoke)?;
-    let proxy = start(kind, &ROWS[0], backend.server.addr, smoke)?;
+    let proxy = start(kind, &ROWS[0], backend.server.addr, smoke, None)?;
     let process = proxy.child.id();
     let before = cost::resident_bytes(process)?;
     let done = AtomicBool::new(false);

@@ -1,6 +1,6 @@
 //! The servers that are measured: how each is built and started, bound to its core, all answering the same.
 
-use super::machine::{self, SERVER_CORE, pinned, target};
+use super::machine::{SERVER_CORE, pinned, target};
 use super::options::Options;
 use super::{OUT, check};
 use crate::shell;
@@ -97,7 +97,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) close: bool,
     pub(crate) tls: bool,
     pub(crate) smoke: bool,
-    /// Put in front of the program instead of `taskset`, to count its instructions.
+    /// Put in front of the program, to count its instructions.
     pub(crate) wrapper: Option<&'a [String]>,
 }
 
@@ -248,8 +248,13 @@ pub(crate) fn spawn(mut command: Command, addr: SocketAddr, name: &str) -> Resul
 }
 
 fn wrapped(setup: &Setup<'_>, program: &Path) -> Command {
-    let Some([first, rest @ ..]) = setup.wrapper else { return pinned(SERVER_CORE, program) };
-    let mut command = Command::new(first);
+    behind(setup.wrapper, program)
+}
+
+/// A command bound to the server's core, with the words of `wrapper` in front of it.
+pub(crate) fn behind(wrapper: Option<&[String]>, program: &Path) -> Command {
+    let Some([first, rest @ ..]) = wrapper else { return pinned(SERVER_CORE, program) };
+    let mut command = pinned(SERVER_CORE, Path::new(first));
     command.args(rest).arg(program);
     command
 }
@@ -267,7 +272,7 @@ fn nginx(kind: Kind, addr: SocketAddr, setup: &Setup<'_>) -> Result<Command> {
     ];
     let config = configure("nginx.conf", kind.name(), &values)?;
     let mut command = wrapped(setup, Path::new("nginx"));
-    command.env("PATH", machine::path()).arg("-p").arg(folder).arg("-c").arg(config);
+    command.arg("-p").arg(folder).arg("-c").arg(config);
     Ok(command)
 }
 
@@ -276,7 +281,7 @@ fn haproxy(addr: SocketAddr, setup: &Setup<'_>) -> Result<Command> {
     let listen = if setup.tls { tls } else { addr.to_string() };
     let config = configure("haproxy.cfg", "haproxy", &[("LISTEN", &listen)])?;
     let mut command = wrapped(setup, Path::new("haproxy"));
-    command.env("PATH", machine::path()).arg("-f").arg(config);
+    command.arg("-f").arg(config);
     Ok(command)
 }
 
