@@ -9,12 +9,13 @@
 
 use crate::body::Body;
 use crate::framing::Facts;
+use crate::head::Verdict;
 use crate::lines::{LineFault, LineScan};
 use crate::received::FieldSpan;
-use crate::scan;
+use crate::scan::{self, ScannedRequest};
 use crate::section::{NameRule, Section, SectionLimits};
 use crate::start_line::{self, RequestLine, StatusLine};
-use crate::{ErrorKind, Framing, Limits, Method, ParseError, RequestHead, ResponseHead, Trailers};
+use crate::{ErrorKind, Framing, Limits, Method, ParseError, ReceivedFields, RequestHead, ResponseHead, Trailers};
 use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
@@ -98,6 +99,7 @@ enum State {
 
 impl State {
     /// After a head whose body ends in this way.
+    #[inline]
     fn of_body(framing: Framing, limits: &Limits) -> Result<Self, ErrorKind> {
         if framing.is_empty() { Ok(Self::NoBody) } else { Body::new(framing, limits).map(Self::Body) }
     }
@@ -200,9 +202,9 @@ impl RequestDecoder {
     /// Takes a head into `slot`; false when it is not complete.
     fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
         if self.partial.is_none()
-            && let Some((length, facts)) = scan::request_head(input, &self.limits, slot)
+            && let Some(ScannedRequest { line, fields, facts, length }) = scan::request_head(input, &self.limits)
         {
-            return self.take_head(input, length, &facts, slot);
+            return self.take_head(input, length, line, fields, &facts, slot);
         }
         self.poll_partial(input, slot)
     }
@@ -223,26 +225,27 @@ impl RequestDecoder {
             return Ok(false);
         }
         let PartialHead { line: Some(line), section, facts } = *partial else { return Ok(false) };
-        *slot = Some(RequestHead::begin(line, section.fields));
-        self.take_head(input, section.lines.start(), &facts, slot)
+        self.take_head(input, section.lines.start(), line, section.fields, &facts, slot)
     }
 
-    /// Judges the head in `slot` and gives it its bytes from the front of `input`.
-    #[inline]
+    /// Judges a head and gives it its bytes from the front of `input`.
+    #[inline(always)]
     fn take_head(
         &mut self,
         input: &mut BytesMut,
         length: usize,
+        line: RequestLine,
+        mut fields: ReceivedFields,
         facts: &Facts,
         slot: &mut Option<RequestHead>,
     ) -> Result<bool, ErrorKind> {
-        let Some(head) = slot else { return Ok(false) };
-        let verdict = head.judge(facts)?;
+        let verdict = Verdict::of(&line, facts)?;
         self.leading_lines = 0;
         self.keep_alive = verdict.keep_alive;
         self.state = State::of_body(verdict.framing, &self.limits)?;
-        head.fields_mut().set_bytes(&input[..length]);
+        fields.set_bytes(&input[..length]);
         input.advance(length);
+        *slot = Some(RequestHead::new(line, fields, verdict));
         Ok(true)
     }
 

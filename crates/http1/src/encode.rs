@@ -113,12 +113,11 @@ pub fn write_usual_response(out: &mut Vec<u8>, spec: &ResponseSpec<'_>, content:
     write_usual_start(out, date);
     out.extend_from_slice(media_type);
     out.extend_from_slice(fields);
-    out.extend_from_slice(b"Content-Length: ");
-    write_short_decimal(out, content.len());
+    write_usual_length(out, content.len());
     if !spec.keep_alive {
-        out.extend_from_slice(b"\r\nConnection: close");
+        out.truncate(out.len() - b"\r\n".len());
+        out.extend_from_slice(b"Connection: close\r\n\r\n");
     }
-    out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(content);
     Some(spec.keep_alive)
 }
@@ -126,21 +125,27 @@ pub fn write_usual_response(out: &mut Vec<u8>, spec: &ResponseSpec<'_>, content:
 /// More than a usual response has beside its fields and its content.
 const USUAL_BYTES_MAX: usize = 128;
 
-/// Appends a number that mostly has two or three digits.
+/// Appends `Content-Length` and the end of the head, with a number that mostly has two to four digits.
 #[inline]
-fn write_short_decimal(out: &mut Vec<u8>, number: usize) {
-    let digit = |place: usize| b'0' + (number / place % 10) as u8;
+fn write_usual_length(out: &mut Vec<u8>, number: usize) {
     match number {
-        0..=9 => out.push(digit(1)),
-        10..=99 => out.extend_from_slice(&[digit(10), digit(1)]),
-        100..=999 => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
-        1000..=9999 => out.extend_from_slice(&[digit(1000), digit(100), digit(10), digit(1)]),
-        _ => {
-            write_short_decimal(out, number / 10_000);
-            let places = [1000, 100, 10, 1].map(digit);
-            out.extend_from_slice(&places);
-        }
+        0..=9 => write_length_line(out, number, *b"Content-Length: .\r\n\r\n"),
+        10..=99 => write_length_line(out, number, *b"Content-Length: ..\r\n\r\n"),
+        100..=999 => write_length_line(out, number, *b"Content-Length: ...\r\n\r\n"),
+        1000..=9999 => write_length_line(out, number, *b"Content-Length: ....\r\n\r\n"),
+        10_000..=99_999 => write_length_line(out, number, *b"Content-Length: .....\r\n\r\n"),
+        _ => write_content_length(out, number as u64, true),
     }
+}
+
+/// Puts the digits in the place of the dots, and appends the line.
+#[inline]
+fn write_length_line<const LEN: usize>(out: &mut Vec<u8>, mut number: usize, mut line: [u8; LEN]) {
+    for digit in line[b"Content-Length: ".len()..LEN - b"\r\n\r\n".len()].iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&line);
 }
 
 /// Writes what stands behind the date: the fields, and the end.

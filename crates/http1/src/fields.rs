@@ -492,7 +492,14 @@ mod tests {
                 let mut both = Fields::new();
                 both.extend(&known).unwrap();
                 assert_eq!(both, text, "{case}");
-                assert_ne!(known, { both.append("z", "").unwrap(); both }, "{case}");
+                assert_ne!(
+                    known,
+                    {
+                        both.append("z", "").unwrap();
+                        both
+                    },
+                    "{case}"
+                );
             }
         }
     }

@@ -39,53 +39,51 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Of a head whose fields have not been read.
-    const NONE: Self = Self {
-        host: 0..0,
-        framing: Framing::None,
-        keep_alive: false,
-        expects_continue: false,
-        upgrade: false,
-        seen: Signs::NONE,
-    };
-}
-
-impl RequestHead {
-    /// A head of which the first line has been read, and perhaps some fields.
-    #[inline]
-    pub(crate) fn begin(line: RequestLine, fields: ReceivedFields) -> Self {
-        Self { fields, line, verdict: Verdict::NONE }
-    }
-
-    pub(crate) fn fields_mut(&mut self) -> &mut ReceivedFields {
-        &mut self.fields
-    }
-
     /// Judges a head as a whole, whose fields have been read.
     #[inline]
-    pub(crate) fn judge(&mut self, facts: &Facts) -> Result<&Verdict, ErrorKind> {
-        let Self { line, verdict, .. } = self;
-        let version = line.version;
+    pub(crate) fn of(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
         if let (Some(host), true) = (facts.host, facts.say_nothing_else())
-            && version == Version::Http11
+            && line.version == Version::Http11
             && line.target.authority.is_empty()
         {
             // The usual head without content: what the rest would make of it.
-            *verdict = Verdict { host: host.value_range(), keep_alive: true, ..Verdict::NONE };
-            return Ok(verdict);
+            return Ok(Self {
+                host: host.value_range(),
+                framing: Framing::None,
+                keep_alive: true,
+                expects_continue: false,
+                upgrade: false,
+                seen: Signs::NONE,
+            });
         }
-        verdict.host = match facts.host {
+        Self::of_any(line, facts)
+    }
+
+    fn of_any(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
+        let version = line.version;
+        let host = match facts.host {
             None if version == Version::Http11 => return Err(ErrorKind::HostMissing),
             _ if !line.target.authority.is_empty() => line.target.authority.clone(),
             Some(span) => span.value_range(),
             None => 0..0,
         };
-        verdict.framing = facts.request_framing(version)?;
-        verdict.keep_alive = facts.keep_alive(version);
-        verdict.expects_continue = facts.expects_continue(version)? && !verdict.framing.is_empty();
-        verdict.upgrade = facts.upgrade(version);
-        verdict.seen = facts.seen;
-        Ok(verdict)
+        let framing = facts.request_framing(version)?;
+        Ok(Self {
+            host,
+            framing,
+            keep_alive: facts.keep_alive(version),
+            expects_continue: facts.expects_continue(version)? && !framing.is_empty(),
+            upgrade: facts.upgrade(version),
+            seen: facts.seen,
+        })
+    }
+}
+
+impl RequestHead {
+    /// A head whose fields have been read and judged.
+    #[inline]
+    pub(crate) fn new(line: RequestLine, fields: ReceivedFields, verdict: Verdict) -> Self {
+        Self { fields, line, verdict }
     }
 
     /// The method.

@@ -10,29 +10,44 @@ use crate::framing::Facts;
 use crate::received::FieldSpan;
 use crate::start_line::{self, METHOD_BYTES_MAX, RequestLine, StatusLine};
 use crate::target::Target;
-use crate::{Limits, Method, ReceivedFields, RequestHead, Version};
+use crate::{Limits, Method, ReceivedFields, Version};
 
 /// Bytes looked at in one step: what the smallest vector registers hold.
 const BLOCK: usize = 16;
 
-/// A whole head: its length, its fields' facts, and all but its bytes in `slot`.
+/// A whole head: what it begins with, its fields' facts, and its fields but for their bytes.
 #[inline]
-pub(crate) fn request_head(input: &[u8], limits: &Limits, slot: &mut Option<RequestHead>) -> Option<(usize, Facts)> {
+pub(crate) fn request_head(input: &[u8], limits: &Limits) -> Option<ScannedRequest> {
     let window = &input[..input.len().min(limits.head_bytes())];
     let (line, mut at) = request_line(window, limits)?;
-    let head = slot.insert(RequestHead::begin(line, ReceivedFields::default()));
-    let spans = head.fields_mut().spans_mut();
+    let mut fields = ReceivedFields::default();
+    let spans = fields.spans_mut();
     let mut facts = Facts::default();
     while window.get(at..at + 2)? != b"\r\n" {
-        let (span, next_line) = field_line(window, at)?;
-        facts.note_request(window, span).ok()?;
+        let host = if facts.host.is_none() { host_line(window, at) } else { None };
+        let (span, next_line) = if let Some((span, next_line)) = host {
+            facts.host = Some(span);
+            (span, next_line)
+        } else {
+            let (span, next_line) = field_line(window, at)?;
+            facts.note_request(window, span).ok()?;
+            (span, next_line)
+        };
         if spans.len() == limits.fields_max {
             return None;
         }
         spans.push(span);
         at = next_line;
     }
-    Some((at + 2, facts))
+    Some(ScannedRequest { line, fields, facts, length: at + 2 })
+}
+
+/// What [`request_head`] has found.
+pub(crate) struct ScannedRequest {
+    pub(crate) line: RequestLine,
+    pub(crate) fields: ReceivedFields,
+    pub(crate) facts: Facts,
+    pub(crate) length: usize,
 }
 
 /// As [`request_head`], of a response: what it begins with, its fields' facts, and its fields but for their bytes.
@@ -127,14 +142,56 @@ fn field_line(window: &[u8], start: usize) -> Option<(FieldSpan, usize)> {
     Some((FieldSpan::new(start, name_end, value_start, value_end), next_line))
 }
 
+/// A `Host` line as browsers write it, judged on the way: its value is a name of letters, digits, dots and hyphens, and
+/// perhaps a port. What [`field_line`] and [`is_host`] would say of it, in one pass.
+#[inline]
+fn host_line(window: &[u8], start: usize) -> Option<(FieldSpan, usize)> {
+    let [name @ .., b':', b' '] = window.get(start..)?.first_chunk::<6>()? else { return None };
+    // The bit folds the case; only a letter becomes a letter by it.
+    if u32::from_le_bytes(*name) | 0x2020_2020 != u32::from_le_bytes(*b"host") {
+        return None;
+    }
+    let value_start = start + 6;
+    let name_end = find(window, value_start, |byte| !is_host_byte(byte));
+    let end = match window.get(name_end)? {
+        b':' => name_end + 1 + port_digits(window.get(name_end + 1..)?.first_chunk()?)?,
+        _ => name_end,
+    };
+    let is_line = name_end > value_start && window.get(end..end + 2)? == b"\r\n";
+    is_line.then(|| (FieldSpan::new(start, start + 4, value_start, end), end + 2))
+}
+
+/// How many digits stand in front that make up a port; one at least.
+#[inline(always)]
+fn port_digits(bytes: &[u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    const LAST: u64 = u64::from_be_bytes(*b"\0\0\x0065535");
+    let word = u64::from_le_bytes(*bytes);
+    // 0 to 9 where a digit stands. What else there is sets its highest bit by itself or when this is added; what is
+    // carried over changes only bytes behind the first.
+    let numbers = word ^ ONES * 0x30;
+    let others = (numbers | numbers.wrapping_add(ONES * 0x76)) & ONES * 0x80;
+    let count = (others.trailing_zeros() / u8::BITS) as usize;
+    match count {
+        1..PORT_DIGITS => Some(count),
+        // Of equal length, digits compare as the numbers they make up.
+        PORT_DIGITS => (u64::from_be_bytes(*bytes) >> 24 <= LAST).then_some(count),
+        _ => None,
+    }
+}
+
+/// What host names are made of, but for what is rare.
+const fn is_host_byte(byte: u8) -> bool {
+    is_letter(byte) | byte.is_ascii_digit() | (byte == b'.') | (byte == b'-')
+}
+
 /// Whether the value is a host name of letters, digits, dots and hyphens, and perhaps a port.
 #[inline]
 pub(crate) fn is_host(input: &[u8], value: FieldSpan) -> bool {
     let range = value.value_range();
     let (start, end) = (usize::from(range.start), usize::from(range.end));
     let window = &input[..input.len().min(end + BLOCK)];
-    let name_end =
-        find(window, start, |byte| !is_letter(byte) & !byte.is_ascii_digit() & (byte != b'.') & (byte != b'-'));
+    let name_end = find(window, start, |byte| !is_host_byte(byte));
     if name_end == start || name_end >= end {
         return name_end == end && start < end;
     }
@@ -191,25 +248,28 @@ fn find_control(bytes: &[u8], from: usize) -> usize {
 fn find(bytes: &[u8], from: usize, stops: impl Fn(u8) -> bool) -> usize {
     let mut at = from;
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let offset = first_in_block(block, &stops);
-        at += offset;
-        if offset < BLOCK {
-            return at;
+        let marks = marks(block, &stops);
+        for half in marks.as_chunks().0 {
+            let half = u64::from_le_bytes(*half);
+            if half != 0 {
+                return at + (half.trailing_zeros() / u8::BITS) as usize;
+            }
+            at += size_of_val(&half);
         }
     }
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().position(|&byte| stops(byte)).unwrap_or(rest.len())
 }
 
-/// The first place in a block whose byte `stops`, or its length. By itself, lest it be mixed with what is around it
-/// and no longer be recognised as a vector's work.
+/// All bits of those bytes of a block that `stops`, no bits of the others. By itself, lest it be mixed with what is
+/// around it and no longer be recognised as a vector's work.
 #[inline(never)]
-fn first_in_block(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> usize {
+fn marks(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> [u8; BLOCK] {
     let mut marks = [0; BLOCK];
     for (mark, &byte) in marks.iter_mut().zip(block) {
         *mark = if stops(byte) { 0xff } else { 0 };
     }
-    (u128::from_le_bytes(marks).trailing_zeros() / u8::BITS) as usize
+    marks
 }
 
 #[cfg(test)]
@@ -254,6 +314,44 @@ mod tests {
             (text(span.name(line.as_bytes())), text(span.value(line.as_bytes())))
         });
         assert_eq!(got, expect.map(|(name, value)| (name.to_owned(), value.to_owned())), "{line:?}");
+    }
+
+    #[test]
+    fn a_host_line_is_read_as_any_other_would_be() {
+        let mut hosts: Vec<String> = ["", "a", "a.b-c", "127.0.0.1", "[::1]", "a_b", "a b", "a,b", "a\t", " a", "a "]
+            .map(str::to_owned)
+            .to_vec();
+        hosts.extend([14, 15, 16, 17, 31, 32, 33, 60].map(|length| "x".repeat(length)));
+        let ports =
+            ["", ":", ":0", ":80", ":8080", ":65535", ":65536", ":99999", ":00080", ":000080", ":8a", ":-1", ": 1"];
+        let rest = "\r\nAccept: */*\r\n\r\n";
+        for (host, port) in hosts.iter().flat_map(|host| ports.map(|port| (host, port))) {
+            for name in ["Host", "host", "HOST", "hosT", "Most", "(ost"] {
+                let line = format!("{name}: {host}{port}{rest}");
+                let window = line.as_bytes();
+                let expect = field_line(window, 0).filter(|(span, _)| name != "Most" && is_host(window, *span));
+                assert_eq!(host_line(window, 0), expect, "{line:?}");
+            }
+        }
+        for line in ["", "Host", "Host:", "Host: ", "Host: a", "Host: a:80", "Host: a:80\r", "Host: a:80\n12345678"] {
+            assert_eq!(host_line(line.as_bytes(), 0), None, "{line:?}");
+        }
+    }
+
+    /// Every byte at every place of a port.
+    #[test]
+    fn a_port_ends_where_its_digits_end() {
+        for at in 0..8 {
+            for byte in 0..=u8::MAX {
+                for filler in *b"05" {
+                    let mut bytes = [filler; 8];
+                    bytes[at] = byte;
+                    let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(8);
+                    let expect = is_port(&bytes[..end]).then_some(end);
+                    assert_eq!(port_digits(&bytes), expect, "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]
