@@ -136,13 +136,12 @@ async fn watch(base: Arc<Base>, group: Arc<Group>, check: HealthCheck) {
         }
         while let Some(done) = checks.join_next().await {
             let Ok((upstream, is_well)) = done else { continue };
-            match upstream.health.checked(is_well, &check, base.now_ms()) {
-                Some(true) => {
-                    group.has_room_again();
-                    tracing::info!(upstream = %upstream.address, "upstream passes its checks again");
-                }
-                Some(false) => tracing::warn!(upstream = %upstream.address, "upstream fails its checks"),
-                None => {}
+            let Some(is_well) = upstream.health.checked(is_well, &check, base.now_ms()) else { continue };
+            group.has_room_again();
+            if is_well {
+                tracing::info!(upstream = %upstream.address, "upstream passes its checks again");
+            } else {
+                tracing::warn!(upstream = %upstream.address, "upstream fails its checks");
             }
         }
     }

@@ -1,8 +1,8 @@
 //! An upstream at work: its members, who of them may take a request, and who has to wait.
 //!
 //! ```text
-//!   members ── not tried, up, with room ──► balance ──► Lease ── dropped ──► the next one waiting
-//!      │ all have their `max_conns` ──────► queue ──(a lease is dropped)──► again
+//!   members ── not tried, up, with room ──► balance ──► Lease ── dropped ──► the first one waiting
+//!      │ all have their `max_conns` ──────► `queue` ──(a lease is dropped)──► Lease
 //!      │ all ejected ─────────────────────► tried all the same: a wrong guess must never be the reason for an error
 //!      └ all fail their checks ───────────► 503
 //! ```
@@ -12,20 +12,19 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use engine::{ClientTls, Trust};
 use smallvec::SmallVec;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use crate::balance::sticky::Sealer;
 use crate::balance::{Balance, Candidate};
 use crate::conf::{self, Policy, ServerAddress, UpstreamServer};
 use crate::health::Failure;
 use crate::metrics::Metrics;
+use crate::queue::{Entered, Queue};
 use crate::retry::Budget;
 use crate::upstream::Upstream;
 
@@ -36,9 +35,8 @@ pub(crate) struct Group {
     members: Members,
     security: Security,
     balance: Balance,
-    /// Requests waiting for a member with room.
-    waiting: AtomicU32,
-    freed: Notify,
+    /// Requests waiting for a member with room, those of other configurations among them.
+    queue: Arc<Queue>,
     /// Whether any member has a limit, so that somebody may wait for a lease to be dropped.
     is_limited: bool,
     /// How many requests may be sent again.
@@ -65,6 +63,19 @@ pub(crate) struct Member {
     pub(crate) tls: Option<ClientTls>,
     /// Whether HTTP/2 is spoken in plain text.
     pub(crate) http2: bool,
+}
+
+impl Member {
+    fn has_room(&self) -> bool {
+        self.max_conns.is_none_or(|max| self.upstream.in_flight() < max)
+    }
+
+    /// Has it take a request, if it has room.
+    fn lease(&self) -> Option<Lease> {
+        let Self { upstream, tls, http2, .. } = self;
+        let leased = || Lease { upstream: Arc::clone(upstream), tls: tls.clone(), http2: *http2 };
+        upstream.enter(self.max_conns).then(leased)
+    }
 }
 
 /// How the members of a group are spoken to.
@@ -125,6 +136,8 @@ struct Unusable;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     known: Mutex<Known>,
+    /// By the name of an `upstream` block: who waits for its members.
+    queues: Mutex<HashMap<String, Weak<Queue>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -140,19 +153,36 @@ impl Registry {
         let key = (conf.is_named.then(|| conf.name.clone()), address);
         let counted = || self.metrics.server(shown_name(conf), &address.to_string());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address, counted())));
+        // Only what has a block of its own has limits, and so somebody who waits.
+        let queue = || conf.is_named.then(|| self.queue(conf));
+        let upstream = Arc::clone(known.entry(key).or_insert_with(|| Upstream::new(address, counted(), queue())));
         let http2 = conf.http2 && tls.is_none();
         Member { upstream, weight: server.weight, max_conns: server.max_conns, backup: server.backup, tls, http2 }
     }
 
     /// Those nobody has yet, counted by `metrics`.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { known: Mutex::default(), metrics }
+        Self { metrics, ..Self::default() }
+    }
+
+    /// Where requests for this upstream wait.
+    fn queue(&self, conf: &conf::Upstream) -> Arc<Queue> {
+        if !conf.is_named {
+            return Arc::default();
+        }
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(&conf.name).and_then(Weak::upgrade) {
+            return queue;
+        }
+        let queue = Arc::default();
+        queues.insert(conf.name.clone(), Arc::downgrade(&queue));
+        queue
     }
 
     /// Forgets those that no group has any more.
     pub(crate) fn tidy(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, upstream| Arc::strong_count(upstream) > 1);
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, queue| queue.strong_count() > 0);
     }
 }
 
@@ -179,6 +209,16 @@ pub(crate) struct Ask<'a> {
     pub(crate) now_ms: u64,
 }
 
+/// What a request asks of a group, without what it takes to find that out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish<'a> {
+    pub(crate) tried: &'a [SocketAddr],
+    pub(crate) key: Option<u64>,
+    /// The member that its cookie is for.
+    pub(crate) home: Option<SocketAddr>,
+    pub(crate) now_ms: u64,
+}
+
 /// A member that has taken a request. Dropped when the request is over.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -187,15 +227,13 @@ pub(crate) struct Lease {
     pub(crate) tls: Option<ClientTls>,
     /// Whether HTTP/2 is spoken in plain text.
     pub(crate) http2: bool,
-    /// Whom to tell that there is room; only for groups with limits.
-    group: Option<Arc<Group>>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.upstream.leave();
-        if let Some(group) = &self.group {
-            group.freed.notify_one();
+        if let Some(queue) = &self.upstream.queue {
+            queue.handle_room();
         }
     }
 }
@@ -211,7 +249,8 @@ pub(crate) enum Refusal {
     Gone,
 }
 
-enum Pick {
+/// What comes of looking for a member now.
+pub(crate) enum Pick {
     One(Lease),
     Full,
     None(Refusal),
@@ -238,11 +277,10 @@ impl Group {
         Arc::new(Self {
             is_limited: conf.servers.iter().any(|server| server.max_conns.is_some()),
             members: if has_names { Members::Resolved(RwLock::new(fixed)) } else { Members::Fixed(fixed) },
+            queue: registry.queue(&conf),
             conf,
             security,
             balance: Balance::default(),
-            waiting: AtomicU32::new(0),
-            freed: Notify::new(),
             budget: Budget::default(),
         })
     }
@@ -267,7 +305,7 @@ impl Group {
         *old = new;
         drop(old);
         registry.tidy();
-        self.freed.notify_waiters();
+        self.queue.handle_room();
         true
     }
 
@@ -278,7 +316,8 @@ impl Group {
         }
     }
 
-    /// A member for a request, waiting for one if all are busy and the queue is not full.
+    /// A member for a request, waiting for one if all are busy and the queue is not full. Dropped meanwhile, it takes
+    /// nobody's room.
     ///
     /// # Errors
     /// Nobody takes it.
@@ -288,34 +327,30 @@ impl Group {
         sealer: &Sealer,
         now_ms: impl Fn() -> u64,
     ) -> Result<Lease, Refusal> {
-        // Nearly always somebody has room, and nobody has to be listened to.
-        match self.pick_now(ask, sealer, &now_ms) {
-            Pick::One(lease) => Ok(lease),
-            Pick::None(refusal) => Err(refusal),
-            Pick::Full => Box::pin(self.wait_for_room(ask, sealer, &now_ms)).await,
-        }
-    }
-
-    async fn wait_for_room(
-        self: &Arc<Self>,
-        ask: &Ask<'_>,
-        sealer: &Sealer,
-        now_ms: &impl Fn() -> u64,
-    ) -> Result<Lease, Refusal> {
-        let (_waiting, deadline) = self.enqueue().ok_or(Refusal::Full)?;
-        loop {
-            // Listening begins before looking, so that no lease is dropped unheard in between.
-            let mut freed = std::pin::pin!(self.freed.notified());
-            freed.as_mut().enable();
-            match self.pick_now(ask, sealer, now_ms) {
+        // Nearly always nobody waits and somebody has room.
+        if self.queue.is_empty() {
+            match self.pick_now(ask, sealer, &now_ms) {
                 Pick::One(lease) => return Ok(lease),
                 Pick::None(refusal) => return Err(refusal),
+                Pick::Full if self.conf.queue.is_none() => return Err(Refusal::Full),
                 Pick::Full => {}
             }
-            if timeout_at(deadline, freed).await.is_err() {
-                return Err(Refusal::Full);
-            }
         }
+        Box::pin(self.wait_for_room(self.wish(&Ask { now_ms: now_ms(), ..*ask }, sealer))).await
+    }
+
+    async fn wait_for_room(self: &Arc<Self>, wish: Wish<'_>) -> Result<Lease, Refusal> {
+        let (length, patience) =
+            self.conf.queue.as_ref().map_or_else(Default::default, |queue| (queue.length, queue.wait));
+        let mut waiting = match self.queue.enter(self, &wish, length) {
+            Entered::Served(result) => return result,
+            Entered::Waiting(waiting) => waiting,
+        };
+        if let Ok(answered) = timeout(patience, &mut waiting.answer).await {
+            return answered.unwrap_or(Err(Refusal::Full));
+        }
+        waiting.answer.close(); // from here on nothing is given any more
+        waiting.answer.try_recv().unwrap_or(Err(Refusal::Full))
     }
 
     /// Picks with the time of now, which is asked for only where it makes a difference.
@@ -324,13 +359,30 @@ impl Group {
         if let ([only], [], false) = (&*members, ask.tried, matches!(self.conf.policy, Policy::Sticky(_)))
             && only.upstream.health.is_up()
             && only.upstream.control.takes_requests()
-            && let Some(lease) = self.lease(only)
+            && let Some(lease) = only.lease()
         {
             return Pick::One(lease);
         }
         let is_timeless = self.conf.slow_start.is_none() && members.iter().all(|member| member.upstream.health.is_up());
         let now_ms = if is_timeless { 0 } else { now_ms() };
-        self.pick(&Ask { now_ms, ..*ask }, sealer)
+        self.pick(&self.wish(&Ask { now_ms, ..*ask }, sealer))
+    }
+
+    /// What is asked for, the member that the cookie is for being found out.
+    fn wish<'a>(&self, ask: &Ask<'a>, sealer: &Sealer) -> Wish<'a> {
+        let home = match (&self.conf.policy, ask.cookie) {
+            (Policy::Sticky(_), Some(cookie)) => self.members().iter().find_map(|member| {
+                let address = member.upstream.address;
+                sealer.is_for(cookie, &self.conf.name, &address.to_string()).then_some(address)
+            }),
+            _ => None,
+        };
+        Wish { tried: ask.tried, key: ask.key, home, now_ms: ask.now_ms }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// A member for a request, where one takes it at once. For groups whose members have no limits.
@@ -351,17 +403,13 @@ impl Group {
         self.is_limited
     }
 
-    fn enqueue(&self) -> Option<(Waiting<'_>, Instant)> {
-        let queue = self.conf.queue.as_ref()?;
-        let joined = self.waiting.fetch_update(Relaxed, Relaxed, |count| (count < queue.length).then(|| count + 1));
-        joined.ok().map(|_| (Waiting(&self.waiting), Instant::now() + queue.wait))
-    }
-
-    fn pick(self: &Arc<Self>, ask: &Ask<'_>, sealer: &Sealer) -> Pick {
+    /// The member that takes a request now, if one does.
+    pub(crate) fn pick(self: &Arc<Self>, wish: &Wish<'_>) -> Pick {
         let members = self.members();
-        let is_fresh =
-            |member: &Member| !ask.tried.contains(&member.upstream.address) && member.upstream.control.takes_requests();
-        if let Some(lease) = self.probe(&members, ask) {
+        let is_fresh = |member: &Member| {
+            !wish.tried.contains(&member.upstream.address) && member.upstream.control.takes_requests()
+        };
+        if let Some(lease) = probe(&members, wish) {
             return Pick::One(lease);
         }
         let mut is_full = false;
@@ -369,7 +417,7 @@ impl Group {
             let in_tier = |member: &&Member| member.backup == backup && is_fresh(member);
             let up = || members.iter().filter(in_tier).filter(|member| member.upstream.health.is_up());
             if let Some(lease) =
-                self.choose(&members, ask, sealer, |member| in_tier(&member) && member.upstream.health.is_up())
+                self.choose(&members, wish, |member| in_tier(&member) && member.upstream.health.is_up())
             {
                 return Pick::One(lease);
             }
@@ -380,11 +428,11 @@ impl Group {
         }
         // Nobody is up. Those that are only ejected may be back.
         if let Some(lease) =
-            self.choose(&members, ask, sealer, |member| is_fresh(member) && !member.upstream.health.is_failing())
+            self.choose(&members, wish, |member| is_fresh(member) && !member.upstream.health.is_failing())
         {
             return Pick::One(lease);
         }
-        let is_gone = ask.tried.is_empty();
+        let is_gone = wish.tried.is_empty();
         let ejected = members.iter().any(|member| is_fresh(member) && !member.upstream.health.is_failing());
         match (ejected, is_gone) {
             (true, _) => Pick::Full,
@@ -393,46 +441,26 @@ impl Group {
         }
     }
 
-    /// A member whose pause is over and that nobody else asks just now.
-    fn probe(self: &Arc<Self>, members: &[Member], ask: &Ask<'_>) -> Option<Lease> {
-        let may = |member: &&Member| {
-            !ask.tried.contains(&member.upstream.address)
-                && member.upstream.control.takes_requests()
-                && member.upstream.health.may_probe(ask.now_ms)
-        };
-        // A backup is not worth finding out about while others are up.
-        let others_up = members.iter().any(|member| !member.backup && member.upstream.health.is_up());
-        let member = members.iter().filter(|member| !(member.backup && others_up)).find(may)?;
-        self.lease(member)
-    }
-
     /// The member that the policy chooses among those that are eligible and have room.
     fn choose(
         self: &Arc<Self>,
         members: &[Member],
-        ask: &Ask<'_>,
-        sealer: &Sealer,
+        wish: &Wish<'_>,
         is_eligible: impl Fn(&Member) -> bool,
     ) -> Option<Lease> {
-        let has_room = |member: &Member| member.max_conns.is_none_or(|max| member.upstream.in_flight() < max);
         let mut candidates: Candidates = members
             .iter()
             .enumerate()
-            .filter(|(_, member)| is_eligible(member) && has_room(member))
-            .map(|(index, member)| self.candidate(index, member, ask.now_ms))
+            .filter(|(_, member)| is_eligible(member) && member.has_room())
+            .map(|(index, member)| self.candidate(index, member, wish.now_ms))
             .collect();
-        if let (Policy::Sticky(_), Some(cookie)) = (&self.conf.policy, ask.cookie) {
-            let own = candidates.iter().find(|candidate| {
-                let address = members[candidate.index].upstream.address.to_string();
-                sealer.is_for(cookie, &self.conf.name, &address)
-            });
-            if let Some(lease) = own.and_then(|candidate| self.lease(&members[candidate.index])) {
-                return Some(lease);
-            }
+        let own = candidates.iter().find(|candidate| Some(members[candidate.index].upstream.address) == wish.home);
+        if let Some(lease) = own.and_then(|candidate| members[candidate.index].lease()) {
+            return Some(lease);
         }
         // Another worker may take the last room of the chosen one in between: then the next best is asked.
-        while let Some(chosen) = self.balance.choose(&self.conf.policy, &candidates, ask.key) {
-            if let Some(lease) = self.lease(&members[candidates.remove(chosen).index]) {
+        while let Some(chosen) = self.balance.choose(&self.conf.policy, &candidates, wish.key) {
+            if let Some(lease) = members[candidates.remove(chosen).index].lease() {
                 return Some(lease);
             }
         }
@@ -445,16 +473,9 @@ impl Group {
         Candidate { index, id: upstream.id, weight, in_flight: upstream.in_flight() }
     }
 
-    fn lease(self: &Arc<Self>, member: &Member) -> Option<Lease> {
-        let group = self.is_limited.then(|| Arc::clone(self));
-        let upstream = Arc::clone(&member.upstream);
-        let http2 = member.http2;
-        member.upstream.enter(member.max_conns).then(|| Lease { upstream, tls: member.tls.clone(), http2, group })
-    }
-
-    /// A member may take requests that could not before: whoever waits looks again.
+    /// Other members than before may take requests: whoever waits is served by them.
     pub(crate) fn has_room_again(&self) {
-        self.freed.notify_waiters();
+        self.queue.handle_room();
     }
 
     /// Notes that a request to a member failed. Whether it is ejected now and was not before.
@@ -462,7 +483,11 @@ impl Group {
         let members = self.members();
         let out = members.iter().filter(|member| !member.upstream.health.is_up()).count();
         let may_eject = (out + 1) * 100 <= members.len() * usize::from(self.conf.ejection.share_max);
-        upstream.health.failed(failure, &self.conf.ejection, may_eject, now_ms)
+        let is_news = upstream.health.failed(failure, &self.conf.ejection, may_eject, now_ms);
+        if is_news {
+            self.queue.handle_room(); // when it was the last one that is up, whoever waits may try the others
+        }
+        is_news
     }
 
     /// How long to stay away when nobody is left.
@@ -473,13 +498,18 @@ impl Group {
     }
 }
 
-/// A place in the queue.
-struct Waiting<'a>(&'a AtomicU32);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+/// A member whose pause is over and that nobody else asks just now.
+fn probe(members: &[Member], wish: &Wish<'_>) -> Option<Lease> {
+    let may = |member: &&Member| {
+        !wish.tried.contains(&member.upstream.address)
+            && member.upstream.control.takes_requests()
+            && member.has_room() // or else nobody would probe for a while
+            && member.upstream.health.may_probe(wish.now_ms)
+    };
+    // A backup is not worth finding out about while others are up.
+    let others_up = members.iter().any(|member| !member.backup && member.upstream.health.is_up());
+    let member = members.iter().filter(|member| !(member.backup && others_up)).find(may)?;
+    member.lease()
 }
 
 /// The members that the configuration and the look-ups make, in the order of the file.
@@ -530,7 +560,7 @@ mod tests {
     }
 
     fn pick(group: &Arc<Group>, ask: &Ask<'_>) -> Pick {
-        group.pick(ask, &Sealer::random())
+        group.pick(&group.wish(ask, &Sealer::random()))
     }
 
     /// The ports of so many picks, each over before the next.
@@ -646,7 +676,8 @@ mod tests {
         let sealer = Sealer::random();
         let cookie = sealer.seal("app", "127.0.0.1:2");
         let ask = Ask { cookie: Some(&cookie), ..Ask::default() };
-        let ports = |ask: &Ask<'_>| (0..3).filter_map(|_| port_of(&group.pick(ask, &sealer))).collect::<Vec<_>>();
+        let ports =
+            |ask: &Ask<'_>| (0..3).filter_map(|_| port_of(&group.pick(&group.wish(ask, &sealer)))).collect::<Vec<_>>();
         assert_eq!(ports(&ask), [2, 2, 2]);
         let forged = Ask { cookie: Some("127.0.0.1:2"), ..Ask::default() };
         assert_eq!(ports(&forged), [1, 2, 3]);
@@ -700,11 +731,11 @@ mod tests {
             assert_eq!(group.acquire(&ask, &sealer, || 0).await.unwrap_err(), Refusal::Full, "the queue is full");
             drop(first);
             let second = second.await.unwrap();
-            let began = Instant::now();
+            let began = tokio::time::Instant::now();
             assert_eq!(group.acquire(&ask, &sealer, || 0).await.unwrap_err(), Refusal::Full);
             assert_eq!(began.elapsed(), Duration::from_secs(2), "it waited as long as it may");
             drop(second);
-            assert_eq!(group.waiting.load(Relaxed), 0);
+            assert!(group.nobody_waits());
         });
     }
 
@@ -722,7 +753,7 @@ mod tests {
             assert!(futures_now(second.as_mut()).is_none(), "it waits");
             upstream(&group, 1).health.checked(true, &check, 0);
             group.has_room_again();
-            let began = Instant::now();
+            let began = tokio::time::Instant::now();
             assert_eq!(second.await.unwrap().upstream.address.port(), 2);
             assert_eq!(began.elapsed(), Duration::ZERO, "it did not wait for anything else");
         });

@@ -43,6 +43,7 @@ mod observe;
 mod pages;
 mod passwords;
 mod proxy;
+mod queue;
 mod rate;
 mod readings;
 mod refusals;

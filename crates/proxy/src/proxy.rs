@@ -248,6 +248,7 @@ impl Proxy {
             }
         }
         if is_known {
+            shared.groups.iter().for_each(|group| group.has_room_again());
             tracing::warn!(upstream, %server, state = state.as_str(), "an operator has changed what a server gets");
         }
         is_known.then_some(()).ok_or(UnknownServer)
