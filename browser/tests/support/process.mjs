@@ -1,10 +1,21 @@
 /** A child process whose lines can be waited for. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 
 /** How long any single line may take. Far above what is needed: it ends a broken run, it measures nothing. */
 const LINE_DEADLINE_MS = 30_000;
+
+/** A port that was free a moment ago: a configuration file cannot ask for any free one. */
+export async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 
 export class Lines {
   #seen = [];

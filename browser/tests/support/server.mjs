@@ -18,10 +18,16 @@ export function temporaryFolder() {
 /** A server with its data; it can be killed and started again at the same addresses. */
 export class Server {
   #folder;
+  #further;
   #process;
 
-  constructor(folder = temporaryFolder()) {
+  /**
+   * @param {string} folder where its data lies
+   * @param {string[]} further arguments
+   */
+  constructor(folder = temporaryFolder(), further = []) {
     this.#folder = folder;
+    this.#further = further;
   }
 
   /** Starts it and waits until it prints its addresses. */
@@ -32,6 +38,7 @@ export class Server {
       ...['--proxy-port', port(this.page)],
       ...['--backend-port', port(this.backend)],
       ...['--tracker-port', port(this.tracker)],
+      ...this.#further,
     ]);
     this.page = await this.#address('page');
     this.backend = await this.#address('backend');
@@ -59,7 +66,7 @@ export class Server {
   }
 
   async #address(label) {
-    const start = new RegExp(`^\\s*${label}\\s+(http://\\S+)`, 'u');
+    const start = new RegExp(`^\\s*${label}\\s+(https?://\\S+)`, 'u');
     const line = await this.#process.line(`the address of ${label}`, (each) => start.test(each));
     return start.exec(line)[1];
   }
