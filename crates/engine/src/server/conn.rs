@@ -39,6 +39,8 @@ pub(super) struct Conn {
     readiness: Option<Rc<Readiness>>,
     /// Wakes the task that answers requests.
     task: RefCell<Option<Waker>>,
+    /// Whether the front is to have it back as soon as nothing is under way.
+    is_on_loan: Cell<bool>,
 }
 
 /// What the client does next.
@@ -90,6 +92,7 @@ impl Conn {
             writing_pace: Pace::default(),
             requests_left: Cell::new(worker.settings.requests_per_connection_max),
             task: RefCell::default(),
+            is_on_loan: Cell::new(false),
             worker,
         }
     }
@@ -101,6 +104,11 @@ impl Conn {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// Has the front get it back as soon as nothing is under way: there its next request may go a shorter way.
+    pub(super) fn lend(&self) {
+        self.is_on_loan.set(true);
     }
 
     /// Wakes the task that answers requests, unless it is the one that calls.
@@ -190,6 +198,14 @@ impl Conn {
             wire.release(&self.worker.buffers);
             wire.decoder.is_idle() && wire.input.is_empty()
         };
+        let has_nothing = |readiness: &Rc<Readiness>| !readiness.is(READABLE | READ_CLOSED | HUNG_UP);
+        if is_idle
+            && self.is_on_loan.get()
+            && !self.worker.is_stopping()
+            && self.readiness.as_ref().is_some_and(has_nothing)
+        {
+            return Poll::Ready(Next::Rest(self.worker.clock.after(settings.keep_alive_timeout)));
+        }
         if is_idle && self.worker.is_stopping() && *waiting != Waiting::ForLast {
             if settings.idle_grace.is_zero() {
                 return Poll::Ready(Next::Nothing);

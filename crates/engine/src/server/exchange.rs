@@ -72,7 +72,7 @@ pub(super) enum Start<Answer> {
     /// The service has not answered at once. Its answer was polled once.
     Pending(Asked, Pin<Box<Option<Answer>>>),
     /// A request that was passed on, and is nothing for the front.
-    Passed(Asked, Resumed),
+    Passed { asked: Asked, answer: Resumed, is_loan: bool },
     /// An answer that goes on for longer.
     Respond(Asked, Response),
     /// The head is queued or sent, and some of the content is still to be.
@@ -109,7 +109,10 @@ where
             drop(answer);
             after_call(conn, asked, called, &mut response).await
         }
-        Start::Passed(asked, answer) => {
+        Start::Passed { asked, answer, is_loan } => {
+            if is_loan {
+                conn.lend();
+            }
             let mut response = None;
             let called = finish(conn, pin!(Some(answer)), &mut response).await;
             after_call(conn, asked, called, &mut response).await

@@ -301,11 +301,12 @@ where
             Start::Go(Outcome::KeepAlive)
         } else {
             let begun = passing.begun(&desk.outbox);
+            let is_loan = !passing.is_unusual;
             let Passing { head, passage, .. } = *passing;
             let asked = Asked::of(&head);
             let request = Request::new(head, Body::Empty, desk.peer(worker, &idle));
             match catch_unwind(AssertUnwindSafe(|| passage.resume(request, begun))) {
-                Ok(answer) => Start::Passed(asked, answer),
+                Ok(answer) => Start::Passed { asked, answer, is_loan },
                 Err(_) => return self.give_up(desk, worker, key, idle),
             }
         };
@@ -437,7 +438,7 @@ where
         let asked = Asked::of(&head);
         let request = Request::new(head, Body::Empty, peer.clone());
         Flow::escalate(match catch_unwind(AssertUnwindSafe(|| pass.passage.resume(request, None))) {
-            Ok(answer) => Start::Passed(asked, answer),
+            Ok(answer) => Start::Passed { asked, answer, is_loan: true },
             Err(_) => Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED),
         })
     }

@@ -43,6 +43,8 @@ pub(super) struct Passing {
     received: Vec<u8>,
     parts: u8,
     since: Millis,
+    /// Whether its answer is of a kind that the front does not take: the next one probably as well.
+    pub(super) is_unusual: bool,
     /// What the events have said of the client while its answer was in the outbox.
     pub(super) missed: u8,
 }
@@ -107,6 +109,7 @@ impl Passing {
             received: Vec::new(),
             parts: 0,
             since: now,
+            is_unusual: false,
             missed: 0,
         })
     }
@@ -177,6 +180,7 @@ impl Passing {
             Whole::Partial | Whole::Unusual => {}
         }
         self.remember(&received[..count]);
+        self.is_unusual = true;
         Heard::Unusual
     }
 

@@ -19,6 +19,7 @@ mod limits;
 mod listeners;
 #[cfg(target_os = "linux")]
 mod memory;
+mod passing;
 mod proxied;
 mod stopping;
 mod stress;
