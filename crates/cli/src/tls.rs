@@ -106,7 +106,7 @@ pub(crate) struct Beside {
 }
 
 impl Service for Beside {
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<> + 'static {
         ready(self.answer(&request))
     }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// The future is polled inside the connection's: a service that blocks, blocks its worker. It is
 /// dropped when the client is gone or the server's grace has passed.
 pub trait Service: 'static {
-    /// Answers one request.
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static;
+    /// Answers one request. The future borrows nothing of the service, which an implementation says as well:
+    /// `-> impl Future<Output = Response> + use<> + 'static`, with the type's own parameters between the brackets.
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<Self> + 'static;
 
     /// Passes a request on to another server, where that is all there is to do: then what the server is to be sent is
     /// appended to `out`, and no future is made of the request unless something unusual happens.
@@ -30,13 +31,13 @@ where
     F: Fn(Request) -> Answer + 'static,
     Answer: Future<Output = Response> + 'static,
 {
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<F, Answer> + 'static {
         self(request)
     }
 }
 
 impl<S: Service> Service for Rc<S> {
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<S> + 'static {
         S::call(self, request)
     }
 
@@ -46,7 +47,7 @@ impl<S: Service> Service for Rc<S> {
 }
 
 impl<S: Service> Service for Arc<S> {
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<S> + 'static {
         S::call(self, request)
     }
 

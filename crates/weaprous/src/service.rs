@@ -69,7 +69,7 @@ impl fmt::Debug for AppService {
 }
 
 impl Service for AppService {
-    fn call(&self, mut request: engine::Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, mut request: engine::Request) -> impl Future<Output = Response> + use<> + 'static {
         let (target, params) = self.aim(&request.head);
         request.body.set_limit(target.scope.body_bytes_max);
         let (accept, peer) = (accept_of(&request.head), Rc::clone(request.peer()));

@@ -108,13 +108,13 @@ struct Plain<S, Call, Answer> {
 
 /// Serves HTTP/1.1 by this service.
 pub(super) fn plain<S: Service>(service: S) -> Box<dyn Site> {
-    site(Rc::new(service), |service: Rc<S>, request| async move { service.call(request).await })
+    site(Rc::new(service), |service: &S, request| service.call(request))
 }
 
 fn site<S, Call, Answer>(service: Rc<S>, call: Call) -> Box<dyn Site>
 where
     S: Service,
-    Call: Fn(Rc<S>, Request) -> Answer + 'static,
+    Call: Fn(&S, Request) -> Answer + 'static,
     Answer: Future<Output = Response> + 'static,
 {
     Box::new(Plain { service, call, answer: RefCell::new(Box::pin(None)) })
@@ -239,7 +239,7 @@ impl Desk {
 impl<S, Call, Answer> Site for Plain<S, Call, Answer>
 where
     S: Service,
-    Call: Fn(Rc<S>, Request) -> Answer + 'static,
+    Call: Fn(&S, Request) -> Answer + 'static,
     Answer: Future<Output = Response> + 'static,
 {
     fn serve(&self, desk: &mut Desk, worker: &Rc<Worker>, key: Option<Key>, mut idle: Idle, is_ending: bool) -> Served {
@@ -328,7 +328,7 @@ where
 impl<S, Call, Answer> Plain<S, Call, Answer>
 where
     S: Service,
-    Call: Fn(Rc<S>, Request) -> Answer + 'static,
+    Call: Fn(&S, Request) -> Answer + 'static,
     Answer: Future<Output = Response> + 'static,
 {
     /// Answers what was received, as far as that goes at once. `is_drained` says that nothing more is to be received.
@@ -447,7 +447,7 @@ where
     fn call(&self, request: Request, response: &mut Option<Response>) -> Result<Poll<()>, ()> {
         let mut slot = self.answer.borrow_mut();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            slot.set(Some((self.call)(self.service.clone(), request)));
+            slot.set(Some((self.call)(&self.service, request)));
             let Some(answer) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
             let polled = answer.poll(&mut Context::from_waker(Waker::noop()));
             polled.map(|answered| {

@@ -104,7 +104,7 @@ async fn serve<S: Service>(worker: &Rc<Worker>, shaken: Handshaken<Socket>, mut 
 struct Guard<S>(S);
 
 impl<S: Service> Service for Guard<S> {
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<S> + 'static {
         let is_misdirected = request.peer().tls.as_ref().is_some_and(|tls| tls.is_misdirected(&request.head));
         let answer = (!is_misdirected).then(|| self.0.call(request));
         async move {

@@ -115,7 +115,7 @@ impl Admin {
 pub struct AdminService(Rc<Admin>);
 
 impl Service for AdminService {
-    fn call(&self, request: Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<> + 'static {
         let admin = Rc::clone(&self.0);
         async move {
             let response = admin.answer(request).await;

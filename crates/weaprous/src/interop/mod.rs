@@ -107,7 +107,7 @@ where
     B: HttpBody + 'static,
     B::Error: Into<BoxError>,
 {
-    fn call(&self, request: engine::Request) -> impl Future<Output = Response> + 'static {
+    fn call(&self, request: engine::Request) -> impl Future<Output = Response> + use<S, B> + 'static {
         let service = self.service.clone();
         async move {
             let (request, mut pump) = match convert(request) {
