@@ -91,12 +91,13 @@ fn inherited(channel: Option<&UnixStream>) -> Result<Taken, Failure> {
     Ok(taken)
 }
 
-fn settings(proxy: &Proxy) -> engine::Settings {
-    let proxy = proxy.clone();
+fn settings(proxy: &Proxy, config: &Config) -> engine::Settings {
+    let (proxy, usual) = (proxy.clone(), proxy_settings());
     engine::Settings {
         idle_grace: IDLE_GRACE,
         uncounted: Some(TrustedProxies::new(move |ip| proxy.trusts(ip))),
-        ..proxy_settings()
+        defer_accept: config.defer_accept.unwrap_or(usual.defer_accept),
+        ..usual
     }
 }
 
@@ -110,16 +111,15 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
     let (stop, streams_end) = (Stop::new(), Stop::new());
     proxy.streams_end_with(streams_end.clone());
     let beside = proxy.clone();
-    let mut server = Server::new(settings(&proxy)).on_one_worker(move || beside.background());
+    let mut server = Server::new(settings(&proxy, &config)).on_one_worker(move || beside.background());
     let mut listeners = Listeners::new(inherited, server.workers());
     let mut fronts = fronts(args, &config);
-    let admin_at = config.admin;
     let mut secure = SecureFronts::new(tls);
     for front in &fronts {
         let sockets = listeners.get(front.address, front.origin)?;
         server = add_front(server, sockets, front, &mut secure, &proxy)?;
     }
-    let admin = match admin_at {
+    let admin = match config.admin {
         Some(address) => {
             let admin = admin(args, &proxy, address)?.counting(server.connections());
             let sockets = listeners.get(address, "--admin-port")?;
@@ -150,7 +150,7 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
         running,
         listeners,
         fronts,
-        admin_at,
+        at_start: AtStart::of(&config),
         signals,
         notify: Notify::from_env(),
         stop,
@@ -313,6 +313,31 @@ fn read_short(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// What the configuration said when this process began and only the next one can do otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AtStart {
+    admin: Option<SocketAddr>,
+    defer_accept: Option<Duration>,
+    sticky_key: Option<PathBuf>,
+}
+
+impl AtStart {
+    fn of(config: &Config) -> Self {
+        Self { admin: config.admin, defer_accept: config.defer_accept, sticky_key: config.sticky_key.clone() }
+    }
+
+    /// The directives that say something else now.
+    fn changed(&self, config: &Config) -> Vec<&'static str> {
+        let now = Self::of(config);
+        let all = [
+            ("admin", self.admin == now.admin),
+            ("defer_accept", self.defer_accept == now.defer_accept),
+            ("sticky_key", self.sticky_key == now.sticky_key),
+        ];
+        all.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+    }
+}
+
 /// Looks after a running proxy.
 struct Operator {
     args: Arguments,
@@ -322,8 +347,7 @@ struct Operator {
     listeners: Listeners,
     /// What is served to clients, as it is configured.
     fronts: Vec<Front>,
-    /// Where the admin page was configured to be when this process began.
-    admin_at: Option<SocketAddr>,
+    at_start: AtStart,
     signals: Signals,
     notify: Notify,
     stop: Stop,
@@ -397,7 +421,14 @@ impl Operator {
         self.notify.reloading();
         self.seen = Seen::now(&self.args.config);
         match self.try_reload().await {
-            Ok(diff) => say(format_args!("  reloaded {diff}\n")),
+            Ok((diff, waiting)) if waiting.is_empty() => say(format_args!("  reloaded {diff}\n")),
+            Ok((diff, waiting)) => {
+                let waiting = waiting.join("` and `");
+                say(format_args!("  reloaded {diff}; `{waiting}` as changed: not before the next start\n"));
+                complain(format_args!(
+                    "weaprous: `{waiting}` stays as it is until the next start, which SIGUSR2 makes as well"
+                ));
+            }
             Err(failure) => {
                 self.proxy.reload_refused();
                 complain(format_args!(
@@ -408,7 +439,8 @@ impl Operator {
         self.notify.ready();
     }
 
-    async fn try_reload(&mut self) -> Result<proxy::Diff, Failure> {
+    /// What has changed, and which changed directives wait for the next start.
+    async fn try_reload(&mut self) -> Result<(proxy::Diff, Vec<&'static str>), Failure> {
         let config = load(&self.args)?;
         let wanted = fronts(&self.args, &config);
         let mut added = Vec::new();
@@ -448,12 +480,9 @@ impl Operator {
                 self.running.close(bound).await;
             }
         }
-        if config.admin != self.admin_at {
-            complain("weaprous: the admin page stays where it is until the next start, which SIGUSR2 makes as well");
-        }
         self.fronts = kept;
         self.cut_at = Some(Instant::now() + Duration::from_secs(self.args.operation.drain_timeout));
-        Ok(diff)
+        Ok((diff, self.at_start.changed(&config)))
     }
 
     /// Gets what a new or a changed front needs. One that only speaks otherwise keeps its sockets, so that nobody is

@@ -287,14 +287,57 @@ fn another_admin_page_waits_for_the_next_start_and_that_is_said() {
     process.wait_for_text(&format!("admin    http://127.0.0.1:{before}"));
     with(after);
     process.signal("HUP");
-    process.wait_for_text("stays where it is until the next start");
-    process.wait_for_text("  reloaded");
+    process.wait_for_text("`admin` stays as it is until the next start");
+    process.wait_for_text("reloaded nothing has changed; `admin` as changed: not before the next start");
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     assert_eq!(get(at(before), "/healthz", &[]).status, 200);
     process.signal("USR2");
     process.wait_for_text(&format!("admin    http://127.0.0.1:{after}"));
     assert_eq!(get(at(after), "/healthz", &[]).status, 200);
     signal(pid_of_listener(control.to_str().unwrap()), "TERM");
+}
+
+#[test]
+fn what_only_the_next_start_can_change_is_named_by_every_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Upstream::start("one");
+    let key = folder.path().join("sticky.key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    let with = |top: &str| format!("{top}\n{}", to(&[&one], ""));
+    let mut front = Front::start(folder.path(), &with("defer_accept 2s;"), &[]);
+    let changed = with(&format!("defer_accept off; sticky_key {};", key.display()));
+    for _ in 0..2 {
+        let said = front.reload(&changed);
+        assert!(said.contains("`defer_accept` and `sticky_key` as changed: not before the next start"), "{said}");
+        front.process.wait_for_text("`defer_accept` and `sticky_key` stays as it is until the next start");
+    }
+    assert_eq!(front.reload(&with("defer_accept 2s;")), "  reloaded nothing has changed");
+}
+
+#[test]
+fn silent_connections_are_taken_at_once_only_where_the_configuration_says_so() {
+    let open = |front: &Front| front.status()["connections"].as_u64().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at_once = Front::start(folder.path(), "defer_accept off;\nhost default { respond 200 here; }\n", &[]);
+    let before = open(&at_once);
+    let silent = TcpStream::connect(at_once.address).unwrap();
+    let end = Instant::now() + DEADLINE;
+    while open(&at_once) <= before {
+        assert!(Instant::now() < end, "the silent connection is not known");
+    }
+    drop((silent, at_once));
+
+    let deferred = Front::start(folder.path(), "defer_accept 2m;\nhost default { respond 200 here; }\n", &[]);
+    let before = open(&deferred);
+    let mut silent = TcpStream::connect(deferred.address).unwrap();
+    for _ in 0..20 {
+        assert_eq!(get(deferred.address, "/", &[]).text(), "here");
+    }
+    assert_eq!(open(&deferred), before, "a silent connection is none of the proxy's yet");
+    silent.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    silent.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("here"), "{answer}");
 }
 
 #[test]

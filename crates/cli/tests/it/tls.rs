@@ -184,24 +184,38 @@ fn check_certificate_files(program: &str, further: &[&str], path: &str) {
     std::fs::write(&chain, &old.chain).unwrap();
     std::fs::write(&key, &old.key).unwrap();
     let files = ["--tls-cert", chain.to_str().unwrap(), "--tls-key", key.to_str().unwrap(), "--server-port", "0"];
-    let mut process = Weaprous::start([program].iter().chain(further).chain(&files));
+    let process = Weaprous::start([program].iter().chain(further).chain(&files));
+    check_reload(program, process, path, [&old, &new], [&chain, &key]);
+}
+
+/// See [`check_certificate_files`]: the rest of it, for a program that has begun with the first of two certificates.
+fn check_reload(program: &str, mut process: Weaprous, path: &str, [old, new]: [&Made; 2], [chain, key]: [&PathBuf; 2]) {
     let line = process.wait_for_text("https://");
     let addr: SocketAddr = line.split("https://").nth(1).unwrap().trim().parse().unwrap();
     let host = format!("localhost:{}", addr.port());
     let ask = |by: &Made| exchange(&by.authority, addr, "localhost", &request("GET", path, &host, "", ""));
 
-    let answer = ask(&old).unwrap();
+    let answer = ask(old).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{program}: {answer}");
-    assert!(ask(&new).is_err(), "{program}: nobody else is believed");
+    assert!(ask(new).is_err(), "{program}: nobody else is believed");
 
-    replace_unseen(&[(&chain, &new.chain), (&key, &new.key)]);
+    let presented = |wanted: &Made, other: &Made| {
+        let end = Instant::now() + PATIENCE;
+        while ask(wanted).is_err() {
+            assert!(Instant::now() < end, "{program}: the new certificate is not presented");
+        }
+        assert!(ask(wanted).unwrap().starts_with("HTTP/1.1 200"), "{program}");
+        assert!(ask(other).is_err(), "{program}: the old certificate is gone");
+    };
+    replace_unseen(&[(chain, &new.chain), (key, &new.key)]);
     process.signal("HUP");
-    let end = Instant::now() + PATIENCE;
-    while ask(&new).is_err() {
-        assert!(Instant::now() < end, "{program}: the new certificate is not presented");
-    }
-    assert!(ask(&new).unwrap().starts_with("HTTP/1.1 200"), "{program}");
-    assert!(ask(&old).is_err(), "{program}: the old certificate is gone");
+    presented(new, old);
+
+    // Seen without a signal as well; a key that does not fit yet changes nothing.
+    std::fs::write(chain, &old.chain).unwrap();
+    assert!(ask(new).unwrap().starts_with("HTTP/1.1 200"), "{program}");
+    std::fs::write(key, &old.key).unwrap();
+    presented(old, new);
 }
 
 /// Writes into files without a change of length, time or inode.
@@ -232,6 +246,21 @@ fn the_proxy_speaks_tls_with_files_and_reloads_them() {
     let config = folder.path().join("proxy.conf");
     std::fs::write(&config, "host default {\n    respond 200 \"here\";\n}\n").unwrap();
     check_certificate_files("proxy", &["--config", config.to_str().unwrap()], "/");
+}
+
+#[test]
+fn certificates_that_the_configuration_names_are_loaded_again_by_signal_and_by_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (made(), made());
+    let (chain, key) = (folder.path().join("site.crt"), folder.path().join("site.key"));
+    std::fs::write(&chain, &old.chain).unwrap();
+    std::fs::write(&key, &old.key).unwrap();
+    let config = folder.path().join("proxy.conf");
+    let tls = format!("tls {{ certificate {} key {}; }}", chain.display(), key.display());
+    let text = format!("listen 127.0.0.1:{} {tls}\nhost default {{ respond 200 here; }}\n", free_port());
+    std::fs::write(&config, text).unwrap();
+    let process = Weaprous::start(["proxy", "--config", config.to_str().unwrap()].iter());
+    check_reload("proxy.conf", process, "/", [&old, &new], [&chain, &key]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //!
 //! Upstreams are read first, since a `proxy_pass` may name one that stands further down.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access_log::{LogFormat, LogSettings, LogTarget};
 
@@ -87,6 +89,9 @@ impl<'s> Words<'s> {
     }
 }
 
+/// What `defer_accept` may say: the system counts in seconds, and no further than two minutes.
+const DEFER_ACCEPT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(2);
+
 impl Builder<'_> {
     fn file(&mut self, statements: &[Statement]) -> Config {
         let mut config = Config::default();
@@ -119,6 +124,13 @@ impl Builder<'_> {
                         number => value::number(number, 1..=1_000_000).map(Some),
                     });
                     config.client_requests_max = max.flatten();
+                }
+                "defer_accept" => {
+                    let expected = "a duration from `1s` to `2m`, or `off`";
+                    config.defer_accept = self.single(statement, expected, |text| match text {
+                        "off" => Ok(Duration::ZERO),
+                        text => value::duration(text).filter(|time| DEFER_ACCEPT.contains(time)).ok_or(""),
+                    });
                 }
                 "sticky_key" => {
                     config.sticky_key = self.single(statement, "a file with a secret", value::file);

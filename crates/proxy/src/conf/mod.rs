@@ -39,7 +39,7 @@ mod warn;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::access_log::LogSettings;
 
@@ -69,6 +69,9 @@ pub struct Config {
     /// Most requests that one client has at a time, on each worker; `None`: any number. No client must take all there
     /// is, so a file that says nothing has [`CLIENT_REQUESTS_DEFAULT`].
     pub client_requests_max: Option<u32>,
+    /// How long the system keeps a connection to itself whose client has said nothing; zero: not at all, `None`: what
+    /// the engine does by itself.
+    pub defer_accept: Option<Duration>,
     /// The file with the secret of sticky cookies; `None`: one that ends with the process.
     pub sticky_key: Option<PathBuf>,
     /// Where answers are noted; `None`: nowhere.
@@ -85,6 +88,7 @@ impl Default for Config {
             hosts: Vec::new(),
             trusted: Vec::new(),
             client_requests_max: Some(CLIENT_REQUESTS_DEFAULT),
+            defer_accept: None,
             sticky_key: None,
             access_log: None,
             admin: None,

@@ -94,6 +94,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     line("http2", LISTEN),
     many("trusted_proxy", TOP),
     line("client_requests_max", TOP),
+    line("defer_accept", TOP),
     line("sticky_key", TOP),
     block("upstream", TOP),
     with(many("server", UPSTREAM), &["weight", "max_conns", "backup"]),
@@ -189,6 +190,7 @@ pub(super) fn listen_elsewhere(word: &str) -> &'static str {
     match word {
         "ssl" => "write `listen 443 tls { certificate FILE key FILE; }`",
         "http2" => "with `tls` HTTP/2 is on without a word; `http2 off;` in its block turns it off",
+        "deferred" => "connections are; `defer_accept off;` outside all blocks turns it off",
         "default_server" => "write `host default { … }`",
         _ => "",
     }

@@ -737,6 +737,23 @@ proptest! {
 }
 
 #[test]
+fn how_long_silent_connections_are_left_alone_is_said_in_seconds_that_the_system_can_count() {
+    let text = |value: &str| format!("defer_accept {value}; host a {{ respond 200; }}");
+    for (value, expect) in [("off", 0), ("1s", 1), ("30s", 30), ("2m", 120)] {
+        assert_eq!(parse(&text(value)).defer_accept, Some(Duration::from_secs(expect)), "{value}");
+    }
+    assert_eq!(parse("host a { respond 200; }").defer_accept, None);
+    for wrong in ["on", "0s", "500ms", "3m"] {
+        let expect = format!("p.conf:1:14: expected a duration from `1s` to `2m`, or `off`, found `{wrong}`");
+        check(&text(wrong), &[(&expect, "")]);
+    }
+    check(
+        "listen 80 deferred;",
+        &[("p.conf:1:11: expected `tls`, `proxy_protocol` or `;`, found `deferred`", "defer_accept off")],
+    );
+}
+
+#[test]
 fn the_access_log_and_the_admin_page_are_told_once_outside_all_blocks() {
     let text = "access_log /var/log/a.log format=json query=full; admin 127.0.0.1:9900; host a { respond 200; }";
     let config = Config::parse("test", text).unwrap();
