@@ -389,15 +389,16 @@ where
         if may_pass && let Some(flow) = self.pass(desk, worker, peer) {
             return flow;
         }
-        let Some(head) = desk.head.take() else { return Flow::Broken };
         if !is_here || is_refused(asked.method) {
-            return Flow::escalate(Start::Head(head));
+            return desk.head.take().map_or(Flow::Broken, |head| Flow::escalate(Start::Head(head)));
         }
         // The end of nothing needs no further bytes: the decoder then stands before the next request.
-        let body = if desk.decoder.take_end() { Ok(Body::Empty) } else { take_body(desk) };
-        let Ok(body) = body else { return Flow::Broken };
+        let mut body = Body::Empty;
+        if !desk.decoder.take_end() && take_body(desk, &mut body).is_err() {
+            return Flow::Broken;
+        }
         let mut response = None;
-        match self.call(Request::new(head, body, peer.clone()), &mut response) {
+        match self.call(&mut desk.head, body, peer, &mut response) {
             Ok(Poll::Ready(())) => respond(desk, worker, idle, asked, &mut response),
             Ok(Poll::Pending) => {
                 let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
@@ -444,10 +445,19 @@ where
     }
 
     /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.
-    fn call(&self, request: Request, response: &mut Option<Response>) -> Result<Poll<()>, ()> {
+    ///
+    /// Head and response pass through slots because they are large: this way each is copied once.
+    fn call(
+        &self,
+        head: &mut Option<RequestHead>,
+        body: Body,
+        peer: &Rc<Peer>,
+        response: &mut Option<Response>,
+    ) -> Result<Poll<()>, ()> {
         let mut slot = self.answer.borrow_mut();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            slot.set(Some((self.call)(&self.service, request)));
+            let Some(head) = head.take() else { return Poll::Pending };
+            slot.set(Some((self.call)(&self.service, Request::new(head, body, peer.clone()))));
             let Some(answer) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
             let polled = answer.poll(&mut Context::from_waker(Waker::noop()));
             polled.map(|answered| {
@@ -532,13 +542,12 @@ fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, bits: u8) -> Option<S
 }
 
 /// Takes the content of a request, all of which is here, and its end.
-fn take_body(desk: &mut Desk) -> Result<Body, http1::ParseError> {
-    let mut body = Body::Empty;
+fn take_body(desk: &mut Desk, body: &mut Body) -> Result<(), http1::ParseError> {
     loop {
         match desk.decoder.poll(&mut desk.input)? {
-            Some(Event::Data(data)) => body = Body::Full(data),
+            Some(Event::Data(data)) => *body = Body::Full(data),
             Some(Event::Head(_) | Event::Trailers(_)) => {}
-            Some(Event::End) | None => return Ok(body),
+            Some(Event::End) | None => return Ok(()),
         }
     }
 }
