@@ -75,6 +75,10 @@ impl Front {
         self.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
     }
 
+    pub(crate) fn status(&self) -> proxy::Status {
+        self.proxy.status()
+    }
+
     pub(crate) fn counts(&self) -> Snapshot {
         self.proxy.snapshot()
     }

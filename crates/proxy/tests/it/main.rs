@@ -12,6 +12,7 @@ mod fields;
 mod framing;
 mod h2;
 mod harness;
+mod passing;
 mod reference;
 mod routing;
 mod rules;

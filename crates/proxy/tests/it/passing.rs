@@ -1,0 +1,288 @@
+//! Plain requests go a shorter way than others. What reaches the upstream and the client is the same: each test asks by
+//! both ways and compares.
+
+use std::io::Read;
+
+use bytes::BytesMut;
+use http1::{Event, Limits, Method, ResponseDecoder};
+use testkit::RawClient;
+use testkit::corpus::{Role, corpus};
+
+use crate::harness::*;
+
+/// Two proxies of which the second passes nothing on by the shorter way, for a timeout that never matters.
+fn both_ways(upstreams: &[std::net::SocketAddr], more: &str) -> [Front; 2] {
+    [front(&everything_to(upstreams, more)), front(&everything_to(upstreams, &format!("{more} try_timeout 30s;")))]
+}
+
+/// A small generator: what matters is that a seed gives the same again.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+
+    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len())]
+    }
+}
+
+const NAMES: [&str; 30] = [
+    "Accept",
+    "accept-encoding",
+    "User-Agent",
+    "Cookie",
+    "X-A",
+    "x-b",
+    "Referer",
+    "If-None-Match",
+    "Range",
+    "Date",
+    "Connection",
+    "Keep-Alive",
+    "TE",
+    "Trailer",
+    "Upgrade",
+    "Proxy-Connection",
+    "Proxy-Authorization",
+    "Proxy",
+    "X-Forwarded-For",
+    "x-forwarded-proto",
+    "X-Forwarded-Host",
+    "Forwarded",
+    "X-Real-IP",
+    "Via",
+    "X-Request-Id",
+    "Max-Forwards",
+    "Expect-CT",
+    "under_score",
+    "HTTP2-Settings",
+    "X-Forwarded-Port",
+];
+
+const VALUES: [&str; 14] = [
+    "1",
+    "a, b",
+    "close",
+    "keep-alive",
+    "Keep-Alive, X-A",
+    "x-b, cookie",
+    "trailers",
+    "websocket",
+    "gzip;q=0.5",
+    "203.0.113.9",
+    "1.1 other",
+    "a=b; c=d",
+    "\t spaced \t",
+    "\u{e9}t\u{e9}",
+];
+
+fn random_request(random: &mut Random) -> String {
+    let method = random.one_of(&["GET", "GET", "GET", "GET", "HEAD", "DELETE", "OPTIONS"]);
+    let target = random.one_of(&["/", "/a?b=c", "/a/../b", "/%41;x", "http://app.local/absolute", "/very/long/path?q"]);
+    let version = random.one_of(&["1.1", "1.1", "1.1", "1.1", "1.0"]);
+    let mut text = format!("{method} {target} HTTP/{version}\r\nHost: app.local:8080\r\n");
+    for _ in 0..random.below(8) {
+        let colon = random.one_of(&[": ", ":", ":  "]);
+        text += &format!("{}{colon}{}\r\n", random.one_of(&NAMES), random.one_of(&VALUES));
+    }
+    text + "\r\n"
+}
+
+/// What a client and, by the mirror's answer, the upstream have seen, without what differs from one request and one
+/// proxy to the next.
+fn shown(front: &Front, request: &str) -> Vec<String> {
+    let mut client = front.connect();
+    client.send(request);
+    let response = client.read_response_to(request.split(' ').next().unwrap());
+    let fields = response.fields.iter().map(|(name, value)| format!("{name}: {value}"));
+    let mut lines: Vec<String> = fields.chain(response.text().lines().map(str::to_owned)).collect();
+    lines.retain(|line| !line.to_ascii_lowercase().starts_with("date: ") && !line.starts_with("x-request-id: "));
+    lines.iter_mut().for_each(|line| {
+        if let Some(at) = line.find("weaprous-") {
+            line.replace_range(at..at + "weaprous-01234567".len(), "us");
+        }
+    });
+    lines.insert(0, response.status.to_string());
+    lines
+}
+
+#[test]
+fn requests_look_the_same_by_both_ways() {
+    let mirror = mirror();
+    let fronts = both_ways(&[address(&mirror)], "");
+    fronts.iter().for_each(|front| drop(front.get("warm")));
+    let mut random = Random(testkit::seed());
+    for _ in 0..400 {
+        let request = random_request(&mut random);
+        let [short, long] = [shown(&fronts[0], &request), shown(&fronts[1], &request)];
+        assert_eq!(short, long, "{request}");
+    }
+}
+
+/// What a client makes of the bytes it gets.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Whole { status: u16, fields: Vec<String>, content: Vec<u8> },
+    Broken { status: u16 },
+    Nothing,
+}
+
+impl Seen {
+    /// Reads until there is a whole response, or the end.
+    fn read(client: &RawClient) -> Self {
+        let mut decoder = ResponseDecoder::new(Limits::default());
+        decoder.expect(Method::Get);
+        let (mut input, mut content, mut final_head) = (BytesMut::new(), Vec::new(), None);
+        let mut has_ended = false;
+        loop {
+            let event = match decoder.poll(&mut input) {
+                Ok(None) if has_ended => decoder.handle_eof(),
+                event => event,
+            };
+            match event {
+                Ok(Some(Event::Head(head))) if head.is_interim() => {}
+                Ok(Some(Event::Head(head))) => final_head = Some(head),
+                Ok(Some(Event::Data(data))) => content.extend_from_slice(&data),
+                Ok(Some(Event::Trailers(_))) => {}
+                Ok(Some(Event::End)) => break,
+                Ok(None) if !has_ended => {
+                    let mut buffer = [0; 4096];
+                    let count = client.stream().read(&mut buffer).unwrap_or(0);
+                    has_ended = count == 0;
+                    input.extend_from_slice(&buffer[..count]);
+                }
+                Ok(None) | Err(_) => {
+                    return final_head.map_or(Self::Nothing, |head| Self::Broken { status: head.status().as_u16() });
+                }
+            }
+        }
+        let head = final_head.expect("an end follows a head");
+        let is_told = |name: &str| !["date", "x-request-id"].contains(&name.to_ascii_lowercase().as_str());
+        let fields = head.fields().iter().filter(|(name, _)| is_told(name));
+        let fields = fields.map(|(name, value)| format!("{name}: {}", value.escape_ascii())).collect();
+        // The pages of the proxy name the upstream's port.
+        let content = if head.status().as_u16() == 502 { Vec::new() } else { content };
+        Self::Whole { status: head.status().as_u16(), fields, content }
+    }
+}
+
+/// What clients see of an upstream that has answered well before, and then says this and perhaps closes.
+fn seen_both_ways(input: &[u8], then_close: bool) -> [Seen; 2] {
+    let input = input.to_vec();
+    let upstream = hostile(move |_, mut wire| {
+        let is_well = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 4");
+        for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwarm"[..], &input] {
+            if wire.try_head().is_none() || wire.try_send(answer).is_err() || (!is_well(answer) && then_close) {
+                return;
+            }
+        }
+        wire.rest();
+    });
+    both_ways(&[upstream.address()], "response_timeout 6s;").map(|front| {
+        assert_eq!(front.get("warm").text(), "warm");
+        let mut client = front.connect();
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        Seen::read(&client)
+    })
+}
+
+#[test]
+fn answers_look_the_same_by_both_ways() {
+    for input in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 404 Not There\r\nServer: x\r\nSet-Cookie: a\r\nset-cookie: b\r\nContent-Length: 3\r\nX-Request-Id: no\r\n\r\nno!",
+        "HTTP/1.1 200 OK\r\nDate: then\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok junk behind it",
+        "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 10\r\n\r\ndata: a\n\n\n",
+        "HTTP/1.1 200 OK\r\nProxy-Authenticate: x\r\nTrailer: a\r\nUpgrade: h2c\r\nTE: a\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let [short, long] = seen_both_ways(input.as_bytes(), false);
+        assert_eq!(short, long, "{input}");
+    }
+}
+
+#[test]
+fn responses_of_the_corpus_look_the_same_by_both_ways() {
+    let Some(cases) = corpus() else { return };
+    for case in cases.iter().filter(|case| case.role == Role::Client) {
+        let [short, long] = seen_both_ways(&case.input, true);
+        assert_eq!(short, long, "{}", case.name);
+    }
+}
+
+/// A request that was passed on is counted and logged like others.
+#[test]
+fn requests_are_counted_the_same_by_both_ways() {
+    let upstream = named("ok");
+    let counted = both_ways(&[address(&upstream)], "").map(|front| {
+        let mut client = front.connect();
+        for _ in 0..5 {
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(client.read_response().text(), "ok");
+        }
+        drop(client);
+        eventually("all are over", || front.status().routes[0].in_flight == 0);
+        let status = front.status();
+        let (route, server) = (&status.routes[0], &status.servers[0].counts);
+        let counts = (status.requests, route.classes, route.bytes_out, route.took.count(), route.retries);
+        (
+            counts,
+            (server.attempts, server.classes, server.took.count(), server.opened, server.failures, server.in_flight),
+        )
+    });
+    assert_eq!(counted[0], counted[1]);
+    assert_eq!(counted[0].0.0, 5);
+}
+
+/// Streams of requests from many clients: nobody gets another's answer, whatever way it goes.
+#[test]
+fn many_clients_at_once_get_their_own_answers() {
+    let mirror = mirror();
+    let [front, _]: [Front; 2] = both_ways(&[address(&mirror)], "");
+    std::thread::scope(|scope| {
+        for number in 0..30 {
+            let front = &front;
+            scope.spawn(move || {
+                let mut client = front.connect();
+                for request in 0..30 {
+                    let target = format!("/{number}/{request}");
+                    client.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+                    let answer = client.read_response();
+                    assert_eq!(answer.text().lines().next(), Some(format!("GET {target}").as_str()));
+                }
+            });
+        }
+    });
+}
+
+/// A long pause of the upstream is kept to the deadline by the longer way, which takes over.
+#[test]
+fn a_request_that_waits_long_is_timed_out_all_the_same() {
+    let [short, long] = {
+        let upstream = hostile(|_, mut wire| {
+            wire.head();
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwarm");
+            wire.head();
+            wire.rest();
+        });
+        both_ways(&[upstream.address()], "response_timeout 5s;").map(|front| {
+            assert_eq!(front.get("warm").text(), "warm");
+            let began = std::time::Instant::now();
+            let status = front.get("late").status;
+            assert!(began.elapsed() >= std::time::Duration::from_millis(4700), "{:?}", began.elapsed());
+            status
+        })
+    };
+    assert_eq!((short, long), (504, 504));
+}
