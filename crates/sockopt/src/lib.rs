@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 /// Longest deferral that is asked for, in seconds: beyond some minutes the system counts no further.
+#[cfg(target_os = "linux")]
 const SECONDS_MAX: u64 = 120;
 
 /// Whether this system can defer connections.

@@ -6,6 +6,7 @@ use super::incoming::{self, BodyState};
 use super::reactor::{HUNG_UP, Idle, READ_CLOSED, READABLE, Readiness};
 use super::worker::Worker;
 use crate::Peer;
+#[cfg(target_os = "linux")]
 use crate::file::FileBody;
 use crate::stream::Stream;
 use crate::wire::Wire;
@@ -322,8 +323,9 @@ impl Conn {
     }
 
     /// Whether a file can be sent to the socket by the system itself.
+    #[cfg(target_os = "linux")]
     pub(super) fn sends_files(&self) -> bool {
-        cfg!(target_os = "linux") && matches!(self.wire.borrow().stream(), Some(Stream::Plain(_)))
+        matches!(self.wire.borrow().stream(), Some(Stream::Plain(_)))
     }
 
     /// Sends what is queued and then from a file, within the deadline and rate; the bytes of the file that were sent.
