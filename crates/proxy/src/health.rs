@@ -100,7 +100,7 @@ impl Health {
 
     /// A request was answered. Whether it was ejected before.
     pub(crate) fn succeeded(&self, now_ms: impl FnOnce() -> u64) -> bool {
-        if self.failures.load(Relaxed) == 0 {
+        if self.failures.load(Relaxed) == 0 && self.out_until_ms.load(Relaxed) == 0 {
             return false; // the usual case, for which nobody has to know the time
         }
         self.failures.store(0, Relaxed);
@@ -242,6 +242,15 @@ mod tests {
         assert!(health.is_up());
         refuse(&health, 0);
         assert!(health.may_probe(PAUSE), "the pause begins small again");
+    }
+
+    #[test]
+    fn a_success_in_the_middle_of_a_failure_does_not_leave_it_out_for_ever() {
+        let health = Health::default();
+        refuse(&health, 0);
+        health.failures.store(0, Relaxed); // of another worker, between the failure's count and its pause
+        assert!(health.succeeded(|| 1));
+        assert!(health.is_up());
     }
 
     #[test]
