@@ -34,6 +34,10 @@ const BUFFER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long the end of a program waits for the log's target.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a log that nobody uses any more is waited for: a reload may end it on a worker, which has other things to do
+/// than to wait for a target that takes nothing.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -102,7 +106,7 @@ pub struct LogError {
     error: std::io::Error,
 }
 
-/// A log that is being written. Dropping it writes what is left.
+/// A log that is being written. Dropping it writes what is left, and waits [`CLOSE_TIMEOUT`] for that at most.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     shared: Arc<Shared>,
@@ -206,10 +210,11 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.shared.orders.end();
-        if let Some(writer) = self.writer.take() {
+        let is_over = self.shared.orders.end(CLOSE_TIMEOUT);
+        match self.writer.take() {
             // It ends by itself; had it panicked, the log would have nothing more to say.
-            let _ = writer.join();
+            Some(writer) if is_over => drop(writer.join()),
+            _ => tracing::warn!(target = %self.shared.settings.target, "the end of an access log is not yet written"),
         }
     }
 }
@@ -307,6 +312,25 @@ mod tests {
         drop(reader); // the writer gets an error instead, and ends
         drop(pipe);
         drop(log);
+    }
+
+    #[test]
+    fn a_target_that_takes_nothing_holds_nobody_up_at_its_end() {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        let target = LogTarget::File(path.into());
+        let log = AccessLog::open(&LogSettings { target, ..settings(std::path::Path::new("")) }).unwrap();
+        let target = format!("/{}", "x".repeat(2000));
+        (0..100).for_each(|_| log.add(&entry(&target))); // more than the pipe takes
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(log);
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(10)).expect("the log is let go of");
+        drop(pipe);
+        let written = std::io::read_to_string(reader).unwrap();
+        assert_eq!(written.lines().count(), 100, "what is left is written as soon as it is taken");
     }
 
     #[test]
