@@ -2,18 +2,17 @@
 
 use engine::RequestHead;
 
-use crate::access;
 use crate::balance::key_of;
-use crate::conf::{Network, Policy};
+use crate::conf::Policy;
 use crate::group::{Group, Lease};
 use crate::headers::Onward;
 use crate::proxy::Shared;
 use crate::rate::client_key;
 
 /// The hash of what the policy looks at; `None` when the request does not have it.
-pub(crate) fn key(policy: &Policy, onward: &Onward<'_>, trusted: &[Network]) -> Option<u64> {
+pub(crate) fn key(policy: &Policy, onward: &Onward<'_>) -> Option<u64> {
     match policy {
-        Policy::IpHash => Some(key_of(&client_key(access::client(onward.head, onward.peer, trusted)))),
+        Policy::IpHash => Some(key_of(&client_key(onward.client))),
         Policy::HashHeader(name) => onward.head.field(name).map(key_of),
         Policy::HashCookie(name) => cookie_value(onward.head, name).map(|value| key_of(value.as_bytes())),
         _ => None,

@@ -5,8 +5,9 @@
 //!        └── at the end of the content the lease and the connection are free
 //! ```
 //!
-//! A shelf that is full waits, so a longer answer goes on with backpressure. All shelves of a worker together have a
-//! bound as well: beyond it, answers are not taken ahead any more. Event streams never come here.
+//! A shelf that is full waits, so a longer answer goes on with backpressure. All shelves of a worker, and the requests
+//! that are taken before anybody is asked, together have a bound as well: beyond it, nothing is taken ahead any more.
+//! Event streams never come here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,11 +21,14 @@ use tokio::task::JoinHandle;
 
 use crate::observe::Watch;
 
-/// Bytes that all shelves of a worker hold together, at most, but for the piece that each is about to put there.
+/// Bytes that all shelves and requests of a worker hold together, at most, but for the piece that each is about to take.
 const WORKER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Bytes taken in a row before others on the worker have their turn.
 const TURN_BYTES: usize = 256 * 1024;
+
+/// What a piece on a shelf costs beside its bytes: a backend that sends single bytes is not to take many times the room.
+const PIECE_BYTES: u64 = 64;
 
 thread_local! {
     static SHELVED: Cell<u64> = const { Cell::new(0) };
@@ -51,8 +55,8 @@ impl Shelf {
     }
 
     fn put(&mut self, chunk: Bytes) {
-        self.bytes += chunk.len() as u64;
-        SHELVED.set(SHELVED.get() + chunk.len() as u64);
+        self.bytes += cost(&chunk);
+        SHELVED.set(SHELVED.get() + cost(&chunk));
         self.chunks.push_back(chunk);
         self.wake_reader();
     }
@@ -65,13 +69,17 @@ impl Shelf {
 
     fn take(&mut self) -> Option<Bytes> {
         let chunk = self.chunks.pop_front()?;
-        self.bytes -= chunk.len() as u64;
-        SHELVED.set(SHELVED.get() - chunk.len() as u64);
+        self.bytes -= cost(&chunk);
+        SHELVED.set(SHELVED.get() - cost(&chunk));
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
         Some(chunk)
     }
+}
+
+fn cost(chunk: &Bytes) -> u64 {
+    chunk.len() as u64 + PIECE_BYTES
 }
 
 impl Drop for Shelf {
@@ -87,8 +95,9 @@ struct Ahead {
     trailers: Option<Fields>,
     /// The task that takes; ended with its reader.
     filling: JoinHandle<()>,
-    /// The request lasts until the client has all of it.
-    _watch: Rc<Watch>,
+    /// The request lasts until the client has all of it, and what it has is counted here.
+    watch: Rc<Watch>,
+    hand: u8,
 }
 
 impl Drop for Ahead {
@@ -109,7 +118,7 @@ pub(crate) fn ahead(body: Body, bytes_max: u64, watch: Rc<Watch>) -> Body {
         writer: None,
     }));
     let filling = tokio::task::spawn_local(fill(body, Rc::clone(&shelf)));
-    Body::from_source(Ahead { shelf, left, trailers: None, filling, _watch: watch })
+    Body::from_source(Ahead { shelf, left, trailers: None, filling, hand: watch.handed_on(), watch })
 }
 
 async fn fill(mut body: Body, shelf: Rc<RefCell<Shelf>>) {
@@ -149,6 +158,7 @@ impl Source for Ahead {
         let mut held = self.shelf.borrow_mut();
         if let Some(chunk) = held.take() {
             self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+            self.watch.sent_by(self.hand, chunk.len());
             return Poll::Ready(Some(Ok(chunk)));
         }
         match held.end.take() {
@@ -173,12 +183,30 @@ impl Source for Ahead {
     }
 }
 
-/// Takes a request's content before anybody is asked, up to `bytes_max`: all of it as bytes where it fits, and
-/// otherwise what has been taken and then the rest.
+/// What a request holds of the room that a worker has for content taken ahead, until it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held(u64);
+
+impl Held {
+    fn more(&mut self, count: usize) {
+        self.0 += count as u64;
+        SHELVED.set(SHELVED.get() + count as u64);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        SHELVED.set(SHELVED.get() - self.0);
+    }
+}
+
+/// Takes a request's content before anybody is asked, up to `bytes_max` and as long as the worker has room: all of it
+/// as bytes where it fits, and otherwise what has been taken and then the rest. What is taken counts as long as `held`
+/// lives.
 ///
 /// # Errors
 /// The client did not send what it had announced.
-pub(crate) async fn taken(mut body: Body, bytes_max: u64) -> Result<Body, BodyError> {
+pub(crate) async fn taken(mut body: Body, bytes_max: u64, held: &mut Held) -> Result<Body, BodyError> {
     let declared = body.exact_len();
     if declared.is_some_and(|length| length > bytes_max) {
         return Ok(body); // it would not fit: nothing is gained
@@ -186,7 +214,8 @@ pub(crate) async fn taken(mut body: Body, bytes_max: u64) -> Result<Body, BodyEr
     let mut all = BytesMut::new();
     while let Some(chunk) = body.chunk().await.transpose()? {
         all.extend_from_slice(&chunk);
-        if all.len() as u64 > bytes_max {
+        held.more(chunk.len());
+        if all.len() as u64 > bytes_max || SHELVED.get() >= WORKER_BYTES_MAX {
             return Ok(Body::from_source(Resumed { first: all.freeze(), rest: body }));
         }
     }
@@ -258,14 +287,44 @@ mod tests {
                     }
                 };
                 let check = async {
-                    let body = taken(body, 10).await.unwrap();
+                    let body = taken(body, 10, &mut Held::default()).await.unwrap();
                     assert_eq!(matches!(body, Body::Full(_)), fits, "{count}");
                     assert_eq!(body.collect(100).await.unwrap().len(), count);
                 };
                 tokio::join!(send, check);
             }
             let (_sender, body) = Body::sized_channel(11);
-            assert!(matches!(taken(body, 10).await.unwrap(), Body::Stream(_)), "it is not even begun");
+            assert!(
+                matches!(taken(body, 10, &mut Held::default()).await.unwrap(), Body::Stream(_)),
+                "it is not even begun"
+            );
+        });
+    }
+
+    #[test]
+    fn requests_are_not_taken_beyond_what_the_worker_has_room_for() {
+        run(async {
+            let whole = |held: &mut Held| {
+                let (sender, body) = Body::channel();
+                let send = async move {
+                    for _ in 0..9 {
+                        sender.send("x").await.unwrap();
+                    }
+                };
+                let mut held = std::mem::take(held);
+                async move { (tokio::join!(send, taken(body, 10, &mut held)).1.unwrap(), held) }
+            };
+            let before = SHELVED.get();
+            let (body, held) = whole(&mut Held::default()).await;
+            assert!(matches!(body, Body::Full(_)));
+            assert_eq!(SHELVED.get(), before + 9);
+            SHELVED.set(SHELVED.get() + WORKER_BYTES_MAX);
+            let (body, other) = whole(&mut Held::default()).await;
+            assert!(matches!(body, Body::Stream(_)), "the rest goes on as it comes");
+            assert_eq!(body.collect(100).await.unwrap().len(), 9);
+            SHELVED.set(SHELVED.get() - WORKER_BYTES_MAX);
+            drop((held, other));
+            assert_eq!(SHELVED.get(), before);
         });
     }
 
@@ -280,7 +339,7 @@ mod tests {
         assert!(!one.has_room());
         let mut other = shelf(u64::MAX);
         other.put(Bytes::from_static(b"x"));
-        assert_eq!(SHELVED.get(), before + 11);
+        assert_eq!(SHELVED.get(), before + 11 + 2 * PIECE_BYTES);
         assert_eq!(one.take().unwrap().len(), 10);
         assert!(one.has_room() && one.take().is_none());
         SHELVED.set(SHELVED.get() + WORKER_BYTES_MAX);

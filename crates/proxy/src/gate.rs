@@ -1,19 +1,32 @@
 //! What a request has to pass before anything answers it: addresses, rate, password, another program's word.
 //! In this order, so that whoever is refused costs as little as possible.
 
-use engine::{Answer, Body, Client, Fields, Method, OutgoingRequest, RequestHead, Response, StatusCode};
-use std::net::IpAddr;
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::{
+    Body, Client, ClientError, ClientErrorKind, Fields, Method, OutgoingRequest, RequestHead, Response, ResponseHead,
+    StatusCode,
+};
+use smallvec::SmallVec;
 
 use crate::access;
 use crate::conf::{ForwardAuth, RateKey};
-use crate::group::{Ask, Group};
+use crate::group::{Ask, Group, Lease};
 use crate::headers::{self, Onward};
+use crate::health::Failure;
+use crate::metrics::{Reason, class};
 use crate::observe::Watch;
 use crate::pages::Page;
 use crate::passwords::Verdict;
 use crate::proxy::{Place, Shared};
 use crate::rate;
-use std::sync::Arc;
+
+/// Members of a `forward_auth` upstream that are asked for one request at most.
+const ASKED_MAX: usize = 3;
 
 /// Longest answer of a `forward_auth` program that is shown to a client, in bytes: a login page.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
@@ -45,21 +58,28 @@ pub(crate) async fn pass(
         return Ok(Vec::new());
     }
     let head = onward.head;
-    let client = access::client(head, onward.peer, &shared.trusted);
+    let client = onward.client;
     if !access::is_allowed(&rules.access, client) {
         tracing::debug!(%client, place = place.label, "refused by its address");
+        watch.refused(Reason::Access);
         return Err(Page::new(StatusCode::FORBIDDEN, "This address may not ask for this.").into());
     }
-    within_rate(shared, place, head, client)?;
+    within_rate(shared, place, head, client).inspect_err(|_| watch.refused(Reason::RateLimit))?;
     if let (Some(auth), Some(passwords)) = (&rules.basic_auth, &place.passwords) {
         let authorization = head.field_str("authorization");
         match passwords.verify(authorization, rate::client_key(client)).await {
             Verdict::Right => {}
-            verdict => return Err(no_password(verdict, &auth.realm).into()),
+            verdict => {
+                watch.refused(Reason::BasicAuth);
+                return Err(no_password(verdict, &auth.realm).into());
+            }
         }
     }
     match (&rules.forward_auth, &place.asked) {
-        (Some(auth), Some(group)) => ask(shared, auth, group, onward, watch, connections()).await,
+        (Some(auth), Some(group)) => {
+            let asked = ask(shared, auth, group, onward, watch, connections()).await;
+            asked.inspect_err(|_| watch.refused(Reason::ForwardAuth))
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -95,27 +115,37 @@ async fn ask(
     group: &Arc<Group>,
     onward: &Onward<'_>,
     watch: &Watch,
-    mut client: Client,
+    client: Client,
 ) -> Result<Vec<(String, Vec<u8>)>, Refused> {
     let broken = |why: &str| {
         tracing::warn!(place = auth.upstream.name, why, "the program that decides who may ask gives no answer");
         Page::new(StatusCode::SERVICE_UNAVAILABLE, "It cannot be found out at the moment whether you may ask for this.")
     };
-    let ask = Ask { now_ms: shared.now_ms(), ..Ask::default() };
-    let lease = group.acquire(&ask, &shared.sealer, || shared.now_ms()).await.map_err(|_| broken("nobody is up"))?;
     let fields = question(auth, onward, watch).map_err(|error| broken(&error.to_string()))?;
-    let request = OutgoingRequest { method: Method::Get, target: auth.path.clone(), fields, body: Body::Empty };
-    if let Some(tls) = &lease.tls {
-        client = client.over_tls(tls.clone());
-    } else if lease.http2 {
-        client = client.over_http2();
-    }
-    let answer = client.send(lease.upstream.address, request).await.map(|(head, body)| Answer::Response(head, body));
-    let Ok(Answer::Response(head, body)) = answer else {
-        group.failed(&lease.upstream, crate::health::Failure::Connect, shared.now_ms());
-        return Err(broken("it cannot be reached").into());
+    group.budget.deposit();
+    let mut tried: SmallVec<[SocketAddr; ASKED_MAX]> = SmallVec::new();
+    let (head, body) = loop {
+        let ask = Ask { tried: &tried, now_ms: shared.now_ms(), ..Ask::default() };
+        let lease = group.acquire(&ask, &shared.sealer, || shared.now_ms()).await;
+        let lease =
+            lease.map_err(|_| broken(if tried.is_empty() { "nobody is up" } else { "nobody can be reached" }))?;
+        tried.push(lease.upstream.address);
+        let error = match put(&client, auth, fields.clone(), &lease).await {
+            Ok(answer) => {
+                if lease.upstream.health.succeeded(|| shared.now_ms()) {
+                    group.has_room_again();
+                }
+                break answer;
+            }
+            Err(error) => error,
+        };
+        note_failure(shared, group, &lease, &error);
+        let was_waited_for = error.is_timeout() && !error.is_connect();
+        let may_again = error.is_connect() || !was_waited_for && group.budget.withdraw(shared.now_ms());
+        if tried.len() >= ASKED_MAX || !may_again {
+            return Err(broken(&error.to_string()).into());
+        }
     };
-    lease.upstream.health.succeeded(|| shared.now_ms());
     if (200..300).contains(&head.status().as_u16()) {
         let copied = auth.copy.iter().map(|name| (name.clone(), head.field(name).unwrap_or_default().to_vec()));
         return Ok(copied.collect());
@@ -125,6 +155,52 @@ async fn ask(
     let mut response = Response::new(head.status()).with_body(body);
     response.fields = fields;
     Err(Refused::Answer(response))
+}
+
+/// Puts the question to one member.
+async fn put(
+    client: &Client,
+    auth: &ForwardAuth,
+    fields: Fields,
+    lease: &Lease,
+) -> Result<(ResponseHead, Body), ClientError> {
+    let request = OutgoingRequest { method: Method::Get, target: auth.path.clone(), fields, body: Body::Empty };
+    let mut client = client.clone();
+    if let Some(tls) = &lease.tls {
+        client = client.over_tls(tls.clone());
+    } else if lease.http2 {
+        client = client.over_http2();
+    }
+    let opened = Rc::new(Cell::new(0));
+    let begun = Instant::now();
+    let answered = client.counting(Rc::clone(&opened)).send(lease.upstream.address, request).await;
+    let cells = lease.upstream.metrics.cells.mine();
+    cells.attempts.up();
+    cells.opened.add(u64::from(opened.get()));
+    match &answered {
+        Ok((head, _)) => {
+            cells.took.record(begun.elapsed());
+            cells.classes[class(head.status().as_u16())].up();
+        }
+        Err(error) => {
+            cells.failures.up();
+            if error.is_connect() {
+                cells.refused.up();
+            }
+        }
+    }
+    answered
+}
+
+fn note_failure(shared: &Shared, group: &Group, lease: &Lease, error: &ClientError) {
+    if error.is_shortage() || matches!(error.kind, ClientErrorKind::Request(_)) {
+        return; // not the program's fault
+    }
+    let failure = if error.is_connect() { Failure::Connect } else { Failure::Answer };
+    if group.failed(&lease.upstream, failure, shared.now_ms()) {
+        lease.upstream.metrics.cells.mine().ejections.up();
+        tracing::warn!(upstream = %lease.upstream.address, error = %error.kind, "upstream is left out for a while");
+    }
 }
 
 /// The fields of the question: the client's own, and what it asks for. What only the program may say is not among them,

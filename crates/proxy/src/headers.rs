@@ -20,6 +20,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) peer: IpAddr,
     /// Whether `peer` is a proxy whose word counts.
     pub(crate) trusted: bool,
+    /// Who asks: the peer, or whom trusted proxies name (see [`crate::access::client`]).
+    pub(crate) client: IpAddr,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
     /// What this proxy calls itself in `Via`.
@@ -123,7 +125,7 @@ pub(crate) fn edit(fields: &mut Fields, edits: &[HeaderEdit], values: &Values<'_
 impl<'a> Onward<'a> {
     /// What templates take from the request.
     pub(crate) fn values(&self, forwarded_for: &'a dyn Fn() -> String) -> Values<'a> {
-        Values { head: self.head, peer: self.peer, scheme: self.scheme, forwarded_for }
+        Values { head: self.head, client: self.client, peer: self.peer, scheme: self.scheme, forwarded_for }
     }
 
     /// The fields about which the operator or a `forward_auth` program decides, and not the client.
@@ -369,6 +371,7 @@ mod tests {
             head,
             peer: "192.0.2.7".parse().unwrap(),
             trusted: false,
+            client: "192.0.2.7".parse().unwrap(),
             scheme: "http",
             name: "us",
             edits: &[],

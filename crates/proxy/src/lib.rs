@@ -6,8 +6,8 @@
 //! names and checks on upstreams meanwhile.
 //!
 //! It buffers no long body unless it is told to, and never an event stream, never copies framing from one connection to the
-//! other (both sides are serialised anew by the engine), and never shows a client more of an upstream
-//! than its `ip:port`.
+//! other (both sides are serialised anew by the engine), and never tells a client the address of an upstream, nor what is
+//! wrong with it in detail: that is for logs and operators.
 //!
 //! ```no_run
 //! use std::{path::Path, time::Duration};
@@ -27,6 +27,7 @@ mod affinity;
 mod background;
 mod balance;
 mod buffering;
+mod compressing;
 pub mod conf;
 mod control;
 mod counters;

@@ -25,7 +25,7 @@ use crate::access;
 use crate::access_log::{Entry, WorkerLog};
 use crate::conf::Network;
 use crate::crowd::Seat;
-use crate::metrics::{Line, Route, RouteCells, ServerCells, class};
+use crate::metrics::{Line, Reason, Route, RouteCells, ServerCells, class};
 use crate::upstream::Upstream;
 
 /// One request.
@@ -40,6 +40,8 @@ pub(crate) struct Watch {
     upstream_took: Cell<Option<Duration>>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
+    /// How many times its answer is handed on before it is sent; the last one counts.
+    hands: Cell<u8>,
     /// Whether its end says nothing about how long an answer takes: a tunnel, an event stream.
     is_endless: Cell<bool>,
     is_tunnel: Cell<bool>,
@@ -79,6 +81,7 @@ impl Watch {
             upstream_took: Cell::new(None),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            hands: Cell::new(0),
             is_endless: Cell::new(false),
             is_tunnel: Cell::new(false),
             opened: OnceCell::new(),
@@ -203,6 +206,30 @@ impl Watch {
         self.count(|cells| cells.bytes_out.add(count as u64));
     }
 
+    /// The answer is handed on once more, changed or later: what those before count was not sent. The number of the new
+    /// hand.
+    pub(crate) fn handed_on(&self) -> u8 {
+        self.hands.set(self.hands.get() + 1);
+        self.hands.get()
+    }
+
+    /// A hand has let go of so much.
+    pub(crate) fn sent_by(&self, hand: u8, count: usize) {
+        if hand == self.hands.get() {
+            self.sent(count);
+        }
+    }
+
+    /// An answer's content, counted as it is now and not as it was before.
+    pub(crate) fn count_sent(self: &Rc<Self>, body: Body) -> Body {
+        Body::from_source(Sent { body, hand: self.handed_on(), watch: Rc::clone(self) })
+    }
+
+    /// The proxy does not let it pass.
+    pub(crate) fn refused(&self, reason: Reason) {
+        self.count(|cells| cells.refused[reason as usize].up());
+    }
+
     pub(crate) fn received(&self, count: usize) {
         self.bytes_in.set(self.bytes_in.get() + count as u64);
         self.count(|cells| cells.bytes_in.add(count as u64));
@@ -287,7 +314,11 @@ pub(crate) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(crate) fn begin(watch: &'a Watch, upstream: &'a Upstream, begun: Instant) -> Self {
         watch.asked(upstream.address);
-        upstream.metrics.cells.mine().attempts.up();
+        let cells = upstream.metrics.cells.mine();
+        cells.attempts.up();
+        if watch.tries.get() > 1 {
+            cells.retries.up();
+        }
         Self { watch, upstream, begun, opened_before: watch.opened_count(), is_over: false }
     }
 
@@ -435,6 +466,31 @@ impl Source for Counted {
         let polled = self.body.poll_chunk(cx);
         if let Poll::Ready(Some(Ok(chunk))) = &polled {
             self.watch.received(chunk.len());
+        }
+        polled
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        self.body.exact_len()
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.body.trailers()
+    }
+}
+
+/// An answer's content that is counted when it is sent.
+struct Sent {
+    body: Body,
+    hand: u8,
+    watch: Rc<Watch>,
+}
+
+impl Source for Sent {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let polled = self.body.poll_chunk(cx);
+        if let Poll::Ready(Some(Ok(chunk))) = &polled {
+            self.watch.sent_by(self.hand, chunk.len());
         }
         polled
     }

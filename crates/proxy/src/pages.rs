@@ -1,5 +1,5 @@
 //! What a client sees when the proxy itself answers: HTML for browsers, a problem document (RFC 9457)
-//! for everybody else. Names an upstream by `ip:port` and the location, nothing more.
+//! for everybody else. It may be anybody, so no page says more about what is behind the proxy than its configuration calls it.
 
 use std::fmt::Write as _;
 use std::io::Read as _;

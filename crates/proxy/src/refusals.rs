@@ -1,4 +1,10 @@
 //! The pages for requests that no upstream has answered: what went wrong, and what to do about it.
+//!
+//! Whoever asks may be anybody: a page names an upstream as the configuration does, never by its address, and not what
+//! it said that was wrong. Both are in the log, which operators read.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{BodyError, ClientError, ClientErrorKind, Http2Error, StatusCode};
 
@@ -6,6 +12,9 @@ use crate::group::{Group, Refusal};
 use crate::pages::Page;
 use crate::proxy::Place;
 use crate::upstream::Upstream;
+
+/// What visitors are told where only operators may know more.
+const SEE_LOG: &str = "The administrator finds the reason in the proxy's log.";
 
 /// The page for a request that no upstream may be asked about now.
 pub(crate) fn refused(place: &Place, group: &Group, refusal: Refusal, last: Option<&ClientError>) -> Page {
@@ -29,62 +38,103 @@ pub(crate) fn body_failed(error: &BodyError) -> Page {
 
 /// The page for a request whose answer cannot be passed on.
 pub(crate) fn unfit(place: &Place, upstream: &Upstream, problem: &str) -> Page {
-    let detail =
-        format!("{} gave an answer for {} that cannot be passed on: {problem}.", upstream.address, place.label);
-    Page::new(StatusCode::BAD_GATEWAY, detail)
+    if let Some(untold) = may_tell() {
+        tracing::warn!(place = place.label, upstream = %upstream.address, problem, untold, "an answer cannot be passed on");
+    }
+    Page::new(StatusCode::BAD_GATEWAY, format!("{} gave an answer that cannot be passed on.", name(place)))
+        .hint(SEE_LOG)
 }
 
 /// The page for a request that no upstream answered; `error` is that of the last attempt.
 pub(crate) fn failed(place: &Place, error: Option<&ClientError>) -> Page {
-    let label = &place.label;
     let Some(error) = error else {
-        return Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("No upstream is left for {label}."));
+        let detail = format!("No upstream is left for {}.", place.label);
+        return Page::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     };
+    if let ClientErrorKind::Body(error) = &error.kind {
+        return body_failed(error);
+    }
+    if let Some(untold) = may_tell() {
+        let ClientError { addr, stage, kind, .. } = error;
+        tracing::warn!(place = place.label, upstream = %addr, %stage, error = %kind, untold, "a request got no answer");
+    }
     if error.is_connect() {
         return unreachable(place, error);
     }
-    let who = format!("The upstream {} of {label}", error.addr);
+    let who = name(place);
     match &error.kind {
-        ClientErrorKind::Body(error) => body_failed(error),
         ClientErrorKind::TimedOut => Page::new(StatusCode::GATEWAY_TIMEOUT, format!("{who} did not answer in time.")),
-        ClientErrorKind::Protocol(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response: {problem}."))
-        }
         ClientErrorKind::Unasked => {
             Page::new(StatusCode::BAD_GATEWAY, format!("{who} switched to a protocol that was not asked for."))
         }
         ClientErrorKind::Request(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("The request cannot be sent on to {}: {problem}.", error.addr))
+            Page::new(StatusCode::BAD_GATEWAY, format!("The request cannot be sent on: {problem}."))
         }
         ClientErrorKind::Http2(Http2Error::Refused) => {
             Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("{who} takes no more requests."))
                 .hint("Try again in a moment.")
                 .field("retry-after", "1")
         }
-        ClientErrorKind::Http2(problem) => {
-            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response: {problem}."))
+        ClientErrorKind::Protocol(_) | ClientErrorKind::Http2(_) => {
+            Page::new(StatusCode::BAD_GATEWAY, format!("{who} sent no valid response.")).hint(SEE_LOG)
         }
         ClientErrorKind::Closed => {
             Page::new(StatusCode::BAD_GATEWAY, format!("{who} closed the connection before it answered."))
         }
-        _ => Page::new(
-            StatusCode::BAD_GATEWAY,
-            format!("The connection to the upstream {} of {label} failed.", error.addr),
-        ),
+        _ => Page::new(StatusCode::BAD_GATEWAY, format!("{who} cannot be talked to any more: its connection failed.")),
     }
 }
 
 fn unreachable(place: &Place, error: &ClientError) -> Page {
     let what = match &error.kind {
-        ClientErrorKind::Refused => "refused the connection".to_owned(),
-        ClientErrorKind::TimedOut => "did not accept a connection in time".to_owned(),
-        ClientErrorKind::Tls(problem) => format!("cannot be talked to over TLS ({problem})"),
-        ClientErrorKind::Http2(problem) => format!("cannot be talked to in HTTP/2 ({problem})"),
-        _ => "cannot be reached".to_owned(),
+        ClientErrorKind::Refused => "refused the connection",
+        ClientErrorKind::TimedOut => "did not accept a connection in time",
+        ClientErrorKind::Tls(_) => "cannot be talked to over TLS",
+        ClientErrorKind::Http2(_) => "cannot be talked to in HTTP/2",
+        _ => "cannot be reached",
     };
     let members = place.group.as_ref().map(|group| group.members());
     let has_others = members.iter().flat_map(|all| all.iter()).any(|other| other.upstream.address != error.addr);
     let all = if has_others { ", and none of the others can be reached either" } else { "" };
-    Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("The upstream {} of {} {what}{all}.", error.addr, place.label))
+    Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("{} {what}{all}.", name(place)))
         .hint("The program behind it may be starting or stopped. Try again in a moment.")
+}
+
+/// The upstream of a place as its configuration calls it.
+fn name(place: &Place) -> String {
+    match place.group.as_ref().map(|group| &group.conf) {
+        Some(conf) if conf.is_named => format!("The upstream “{}” of {}", conf.name, place.label),
+        _ => format!("The upstream of {}", place.label),
+    }
+}
+
+/// Lines of the log per second about requests without an answer: when all fail, more would tell nothing more.
+const TOLD_PER_SECOND: u64 = 10;
+
+/// Whether one may be told, and how many were not since the last one.
+fn may_tell() -> Option<u64> {
+    /// The second and, in the lowest bits, how many were told in it.
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    static UNTOLD: AtomicU64 = AtomicU64::new(0);
+    let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let next = |told: u64| match (told >> 8, told & 0xff) {
+        (told_at, count) if told_at == second => (count < TOLD_PER_SECOND).then_some(told + 1),
+        _ => Some(second << 8 | 1),
+    };
+    if TOLD.fetch_update(Relaxed, Relaxed, next).is_ok() {
+        return Some(UNTOLD.swap(0, Relaxed));
+    }
+    UNTOLD.fetch_add(1, Relaxed);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_everything_fails_the_log_says_so_a_few_times() {
+        let told = (0..10_000).filter(|_| may_tell().is_some()).count();
+        assert!((1..=2 * TOLD_PER_SECOND as usize).contains(&told), "{told}: within a second or two");
+    }
 }

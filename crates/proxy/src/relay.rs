@@ -29,6 +29,7 @@ use crate::gate::{self, Refused};
 use crate::group::{Ask, Group, Lease, Refusal};
 use crate::headers::{self, Hops, Onward};
 use crate::health::Failure;
+use crate::metrics::Reason;
 use crate::observe::{Attempt, Watch};
 use crate::pages::{self, Page};
 use crate::proxy::{Live, Place, Shared};
@@ -36,7 +37,7 @@ use crate::refusals::{body_failed, failed, refused, unfit};
 use crate::retry::{self, Content};
 use crate::route::{HTTPS_PORT, NoRoute};
 use crate::upstream::Upstream;
-use crate::{access, affinity, buffering, crowd, hints, rewrite, tunnel};
+use crate::{access, affinity, buffering, compressing, crowd, hints, rewrite, tunnel};
 
 /// The proxy on one worker: what all workers share, and this worker's connections to upstreams.
 #[derive(Clone)]
@@ -184,7 +185,7 @@ impl Worker {
             }
         }
         if let Some(compress) = &place.compress {
-            compress.compress(&head, &mut response);
+            compressing::compress(compress, &head, &mut response, watch);
         }
         response
     }
@@ -200,10 +201,13 @@ impl Worker {
         started: Option<Started>,
     ) -> Result<Response, Refused> {
         if let Some(max) = self.shared.client_requests_max {
-            let client = access::client(onward.head, onward.peer, &self.shared.trusted);
-            let is_trusted = onward.trusted && client == onward.peer;
-            if !is_trusted && !client.is_loopback() {
-                watch.seated(self.crowd.enter(client, max).ok_or_else(crowd::refusal)?);
+            let is_trusted = onward.trusted && onward.client == onward.peer;
+            if !is_trusted && !onward.client.is_loopback() {
+                let Some(seat) = self.crowd.enter(onward.client, max) else {
+                    watch.refused(Reason::ClientRequestsMax);
+                    return Err(crowd::refusal().into());
+                };
+                watch.seated(seat);
             }
         }
         let granted = if place.has_gate() {
@@ -249,13 +253,14 @@ impl Worker {
         // As long as nobody has waited for anything, it is still when the request came.
         let has_not_waited = body.is_empty() && !place.has_gate() && !group.is_limited();
         let begun = (has_not_waited || started.is_some()).then_some(watch.started);
+        let mut held = buffering::Held::default();
         let content = match body {
             Body::Empty => Content::Whole(Bytes::new()),
             body => {
                 let body = watch.count_content(body);
                 let taken = async {
                     let body = match pass.request_buffer {
-                        Some(size) => buffering::taken(body, size).await?,
+                        Some(size) => buffering::taken(body, size, &mut held).await?,
                         None => body,
                     };
                     match body {
@@ -341,7 +346,7 @@ impl Worker {
         }
         let mut tried: SmallVec<[SocketAddr; TRIED_USUAL]> = SmallVec::new();
         let mut last: Option<ClientError> = None;
-        let key = affinity::key(&group.conf.policy, &errand.onward, &self.shared.trusted);
+        let key = affinity::key(&group.conf.policy, &errand.onward);
         let cookie = match &group.conf.policy {
             Policy::Sticky(name) => affinity::cookie_value(errand.onward.head, name),
             _ => None,
@@ -444,6 +449,7 @@ impl Worker {
             head,
             peer: address,
             trusted: self.shared.trusted.iter().any(|network| network.contains(address)),
+            client: access::client(head, address, &self.shared.trusted),
             scheme: if peer.is_secure() { "https" } else { "http" },
             name: &self.shared.name,
             edits: &[],
@@ -658,7 +664,7 @@ impl Source for Returning {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
             if let Some(Ok(bytes)) = &chunk {
-                self.watch.sent(bytes.len());
+                self.watch.sent_by(0, bytes.len());
             }
             if let Some(Err(error)) = &chunk {
                 self.shared.counters.broken_off.up();

@@ -33,7 +33,9 @@ pub(crate) fn rewritten(rewrite: Option<&Rewrite>, target: String) -> String {
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) head: &'a RequestHead,
-    /// The other end of the client's connection.
+    /// Who asks, as trusted proxies say.
+    pub(crate) client: IpAddr,
+    /// The other end of the connection.
     pub(crate) peer: IpAddr,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
@@ -50,7 +52,8 @@ impl Values<'_> {
                 Part::Literal(text) => value.push_str(text),
                 Part::Variable(Variable::Host) => value.push_str(self.head.host()),
                 Part::Variable(Variable::HostName) => value.push_str(self.head.host_name()),
-                Part::Variable(Variable::RemoteAddr) => value.push_str(&self.peer.to_string()),
+                Part::Variable(Variable::RemoteAddr) => value.push_str(&self.client.to_string()),
+                Part::Variable(Variable::PeerAddr) => value.push_str(&self.peer.to_string()),
                 Part::Variable(Variable::Scheme) => value.push_str(self.scheme),
                 Part::Variable(Variable::Uri) => value.push_str(self.head.path()),
                 Part::Variable(Variable::RequestUri) => {

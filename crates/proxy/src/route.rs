@@ -63,14 +63,16 @@ impl Routes {
         let mut places: Vec<(String, Rules)> = Vec::new();
         for (index, host) in config.hosts.iter().enumerate() {
             let label = host.names.first().map_or_else(String::new, ToString::to_string);
-            let mut add = |path: &str, rules: &Rules| {
-                places.push((format!("{label}{path}"), rules.clone()));
+            // Where counts and logs are kept by this name, no two places may have the same.
+            let mut add = |sign: &str, path: &str, rules: &Rules| {
+                places.push((format!("{label}{sign}{path}"), rules.clone()));
                 places.len() - 1
             };
-            let root = host.root.as_ref().map(|rules| add("", rules));
+            let root = host.root.as_ref().map(|rules| add("", "", rules));
             let (mut exact, mut prefixes) = (HashMap::new(), Vec::new());
             for location in &host.locations {
-                let place = add(location.path.as_str(), &location.rules);
+                let sign = if matches!(location.path, PathPattern::Exact(_)) { "=" } else { "" };
+                let place = add(sign, location.path.as_str(), &location.rules);
                 match &location.path {
                     PathPattern::Exact(path) => drop(exact.insert(path.clone(), place)),
                     PathPattern::Prefix(prefix) => prefixes.push((prefix.clone(), place)),

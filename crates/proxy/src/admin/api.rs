@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::metrics::{Durations, RouteCounts, ServerStatus, State, Status};
+use crate::metrics::{Durations, REASONS, RouteCounts, ServerStatus, State, Status};
 
 /// An order for one server.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +73,7 @@ fn route(route: &RouteCounts) -> Value {
         "classes": route.classes,
         "in_flight": route.in_flight,
         "retries": route.retries,
+        "refused": REASONS.iter().zip(route.refused).map(|(reason, count)| ((*reason).to_owned(), json!(count))).collect::<Map<_, _>>(),
         "bytes_in": route.bytes_in,
         "bytes_out": route.bytes_out,
         "tunnels": route.tunnels,
@@ -89,6 +90,7 @@ fn server(status: &ServerStatus) -> Value {
         "state": status.state.as_str(),
         "classes": counts.classes,
         "attempts": counts.attempts,
+        "retries": counts.retries,
         "failures": counts.failures,
         "in_flight": counts.in_flight,
         "opened": counts.opened,

@@ -507,8 +507,11 @@ pub enum Variable {
     Host,
     /// `$host_name`: the same without the port.
     HostName,
-    /// `$remote_addr`: the address of the client's end of the connection, without the port.
+    /// `$remote_addr`: who asks: the address at the other end of the connection, or, if that is a trusted proxy, the
+    /// client that it names.
     RemoteAddr,
+    /// `$realip_remote_addr`: the address at the other end of the connection, trusted proxy or not.
+    PeerAddr,
     /// `$scheme`: `http` or `https`, as the client spoke to the proxy.
     Scheme,
     /// `$request_uri`: path and query as the client sent them.
@@ -521,10 +524,11 @@ pub enum Variable {
 
 impl Variable {
     /// All of them by name, without the `$`.
-    pub const NAMES: [(&'static str, Self); 7] = [
+    pub const NAMES: [(&'static str, Self); 8] = [
         ("host", Self::Host),
         ("host_name", Self::HostName),
         ("remote_addr", Self::RemoteAddr),
+        ("realip_remote_addr", Self::PeerAddr),
         ("scheme", Self::Scheme),
         ("request_uri", Self::RequestUri),
         ("uri", Self::Uri),

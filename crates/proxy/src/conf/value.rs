@@ -346,8 +346,8 @@ pub(super) fn template(text: &str) -> Result<Template, TemplateProblem> {
 fn variable(name: &str) -> Result<Variable, TemplateProblem> {
     Variable::NAMES.iter().find(|(known, _)| *known == name).map(|(_, variable)| *variable).ok_or_else(|| {
         TemplateProblem {
-            expected: "one of `$host`, `$host_name`, `$remote_addr`, `$scheme`, `$request_uri`, `$uri`, \
-                       `$proxy_add_x_forwarded_for`",
+            expected: "one of `$host`, `$host_name`, `$remote_addr`, `$realip_remote_addr`, `$scheme`, `$request_uri`, \
+                       `$uri`, `$proxy_add_x_forwarded_for`",
             hint: format!("there is no variable `${}`", shorten(name)),
         }
     })

@@ -22,6 +22,19 @@ use cells::Histogram;
 /// Classes of an answer: 1xx to 5xx, and none, when the client was gone first.
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
 
+/// Why a request is not let pass: what operators call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    ClientRequestsMax,
+    RateLimit,
+    Access,
+    BasicAuth,
+    ForwardAuth,
+}
+
+/// The directives that do not let a request pass, in the order of [`Reason`].
+pub(crate) const REASONS: [&str; 5] = ["client_requests_max", "rate_limit", "access", "basic_auth", "forward_auth"];
+
 /// Names kept apart; what comes beyond is counted as [`OTHERS`]. A configuration of the longest kind stays below.
 const NAMES_MAX: usize = 20_000;
 /// The name of all that is beyond [`NAMES_MAX`].
@@ -34,6 +47,7 @@ pub(crate) struct RouteCells {
     pub(crate) in_flight: Number,
     pub(crate) took: Histogram,
     pub(crate) retries: Number,
+    pub(crate) refused: [Number; REASONS.len()],
     pub(crate) bytes_in: Number,
     pub(crate) bytes_out: Number,
     pub(crate) tunnels: Number,
@@ -45,6 +59,7 @@ pub(crate) struct RouteCells {
 #[derive(Debug, Default)]
 pub(crate) struct ServerCells {
     pub(crate) attempts: Number,
+    pub(crate) retries: Number,
     pub(crate) classes: [Number; CLASSES.len()],
     pub(crate) failures: Number,
     pub(crate) took: Histogram,
@@ -90,9 +105,12 @@ pub struct RouteCounts {
     pub took: Durations,
     /// Attempts after the first one.
     pub retries: u64,
+    /// Requests that were not let pass, by what did not: `client_requests_max`, `rate_limit`, `allow` and `deny`,
+    /// `basic_auth`, `forward_auth`.
+    pub refused: [u64; REASONS.len()],
     /// Content received from clients, in bytes.
     pub bytes_in: u64,
-    /// Content sent to clients, in bytes.
+    /// Content sent to clients, in bytes, as it is sent: compressed, and no more of it than was taken.
     pub bytes_out: u64,
     /// Connections that switched to another protocol.
     pub tunnels: u64,
@@ -107,6 +125,8 @@ pub struct RouteCounts {
 pub struct ServerCounts {
     /// Requests handed to it, retries included.
     pub attempts: u64,
+    /// Those of them that came after an attempt which had failed, with it or with another server.
+    pub retries: u64,
     /// Its answers by class; the last one counts attempts that nobody waited for any more.
     pub classes: [u64; CLASSES.len()],
     /// Attempts without an answer.
@@ -231,18 +251,21 @@ impl Route {
         let sum = |number: fn(&RouteCells) -> &Number| self.cells.sum(number);
         let mut counts = RouteCounts {
             name: name.to_owned(),
-            in_flight: sum(|cells| &cells.in_flight),
+            in_flight: gauge(sum(|cells| &cells.in_flight)),
             retries: sum(|cells| &cells.retries),
             bytes_in: sum(|cells| &cells.bytes_in),
             bytes_out: sum(|cells| &cells.bytes_out),
             tunnels: sum(|cells| &cells.tunnels),
-            tunnels_open: sum(|cells| &cells.tunnels_open),
+            tunnels_open: gauge(sum(|cells| &cells.tunnels_open)),
             broken_off: sum(|cells| &cells.broken_off),
             ..RouteCounts::default()
         };
         for cells in self.cells.all() {
             add_classes(&mut counts.classes, &cells.classes);
             cells.took.add_to(&mut counts.took);
+            for (sum, number) in counts.refused.iter_mut().zip(&cells.refused) {
+                *sum += number.get();
+            }
         }
         counts
     }
@@ -255,6 +278,7 @@ impl Server {
             (sum(|cells| &cells.attempts), sum(|cells| &cells.opened), sum(|cells| &cells.refused));
         let mut counts = ServerCounts {
             attempts,
+            retries: sum(|cells| &cells.retries),
             failures: sum(|cells| &cells.failures),
             opened,
             // Every attempt needs a connection: an old one, a new one, or one that could not be had.
@@ -293,6 +317,12 @@ impl RouteCells {
             self.took.record(took);
         }
     }
+}
+
+/// A number that goes up and down, read while it does: an end that was seen without its beginning is no number of
+/// billions.
+fn gauge(sum: u64) -> u64 {
+    if sum > u64::MAX / 2 { 0 } else { sum }
 }
 
 fn add_classes(sums: &mut [u64; CLASSES.len()], cells: &[Number; CLASSES.len()]) {
@@ -338,6 +368,13 @@ mod tests {
         let held: Vec<_> = (0..=NAMES_MAX + 1).map(|index| metrics.server("u", &index.to_string())).collect();
         assert!(Arc::ptr_eq(&held[NAMES_MAX], &held[NAMES_MAX + 1]));
         assert!(!Arc::ptr_eq(&held[0], &held[1]));
+    }
+
+    #[test]
+    fn an_end_that_is_seen_before_its_beginning_makes_no_huge_number() {
+        let route = Metrics::new().route("r");
+        route.cells.mine().in_flight.down();
+        assert_eq!(route.counts("r").in_flight, 0);
     }
 
     #[test]

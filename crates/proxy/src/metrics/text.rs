@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CLASSES, Durations, ServerStatus, Status};
+use super::{CLASSES, Durations, REASONS, ServerStatus, Status};
 
 /// The media type of what [`write`] makes.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -65,7 +65,14 @@ fn routes(page: &mut Page, status: &Status) {
             page.line("route_requests_total", &[("route", &route.name), ("class", class)], count as f64);
         }
     }
-    page.family("route_bytes_total", "counter", "Content, tunnels included, in bytes: in from clients, out to them.");
+    page.family("route_refused_total", "counter", "Requests that were not let pass, by the directive that did not.");
+    for route in routes {
+        for (reason, count) in REASONS.iter().zip(route.refused) {
+            page.line("route_refused_total", &[("route", &route.name), ("reason", reason)], count as f64);
+        }
+    }
+    let help = "Content, tunnels included, in bytes: in from clients, out to them, compressed where it is.";
+    page.family("route_bytes_total", "counter", help);
     for route in routes {
         for (direction, bytes) in [("in", route.bytes_in), ("out", route.bytes_out)] {
             page.line("route_bytes_total", &[("route", &route.name), ("direction", direction)], bytes as f64);
@@ -112,8 +119,9 @@ fn servers(page: &mut Page, status: &Status) {
             page.line("server_answers_total", &labels, count as f64);
         }
     }
-    let singles: [(&str, &str, &str, OfServer); 6] = [
+    let singles: [(&str, &str, &str, OfServer); 7] = [
         ("server_attempts_total", "counter", "Requests handed to it, retries included.", |counts| counts.attempts),
+        ("server_retries_total", "counter", "Those of them that came after a failed attempt.", |counts| counts.retries),
         ("server_failures_total", "counter", "Attempts without an answer.", |counts| counts.failures),
         ("server_in_flight", "gauge", "Requests with it now.", |counts| counts.in_flight),
         ("server_ejections_total", "counter", "How often it was taken out after failures.", |counts| counts.ejections),

@@ -39,7 +39,7 @@ pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &m
     let (true, Some(group), Action::Pass(pass)) = (place.is_plain, &place.group, &place.rules.action) else {
         return None;
     };
-    let key = affinity::key(&group.conf.policy, &onward, &shared.trusted);
+    let key = affinity::key(&group.conf.policy, &onward);
     let lease = group.acquire_now(&Ask { key, ..Ask::default() }, &shared.sealer, || shared.now_ms())?;
     let watch = Watch::new(head, peer, worker.log.as_ref(), &shared.trusted);
     shared.counters.requests.up();

@@ -303,8 +303,8 @@ fn other_values_that_are_none() {
         (
             "proxy_set_header A $hots;",
             20,
-            "one of `$host`, `$host_name`, `$remote_addr`, `$scheme`, `$request_uri`, `$uri`, \
-             `$proxy_add_x_forwarded_for`, found `$hots`",
+            "one of `$host`, `$host_name`, `$remote_addr`, `$realip_remote_addr`, `$scheme`, `$request_uri`, \
+             `$uri`, `$proxy_add_x_forwarded_for`, found `$hots`",
             "no variable `$hots`",
         ),
         ("proxy_set_header A é;", 20, "a value of visible ASCII characters, found `é`", ""),

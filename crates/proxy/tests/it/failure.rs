@@ -54,7 +54,7 @@ fn a_post_that_never_reached_an_upstream_goes_to_another() {
 }
 
 #[test]
-fn no_upstream_left_is_503_and_says_which() {
+fn no_upstream_left_is_503_and_says_of_which_place() {
     let (first, second) = (dead_address(), dead_address());
     let front =
         front(&format!("host a {{ location /x/ {{ proxy_pass http://{first}; proxy_pass http://{second}; }} }}"));
@@ -62,8 +62,8 @@ fn no_upstream_left_is_503_and_says_which() {
     assert_eq!(response.status, 503);
     assert_eq!(response.field("retry-after"), Some("1"));
     let text = response.text();
-    assert!(text.contains("of a/x/ refused the connection, and none of the others can be reached either"), "{text}");
-    assert!(text.contains(&first.to_string()) || text.contains(&second.to_string()), "{text}");
+    let expect = "The upstream of a/x/ refused the connection, and none of the others can be reached either.";
+    assert!(text.contains(expect), "{text}");
     let html = front.ask("GET /x/y HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n");
     assert!(html.text().contains("<h1>503 Service Unavailable</h1>"), "{}", html.text());
     assert_eq!(front.counts().unavailable, 2);
@@ -171,7 +171,7 @@ fn an_upstream_that_hangs_up_unanswered_costs_a_get_nothing_and_a_post_502() {
     let response = alone.get("a");
     assert_eq!(response.status, 502);
     assert!(
-        response.text().contains(&format!("{} of default closed the connection", bad.address())),
+        response.text().contains("The upstream of default closed the connection before it answered."),
         "{}",
         response.text()
     );
@@ -188,7 +188,7 @@ fn a_slow_upstream_is_504_and_is_not_asked_twice() {
     let front = front(&config);
     let response = front.get("a");
     assert_eq!(response.status, 504);
-    assert!(response.text().contains(&format!("{} of default did not answer in time", silent.address())));
+    assert!(response.text().contains("The upstream of default did not answer in time."), "{}", response.text());
     let counts = front.counts();
     assert_eq!((counts.timed_out, counts.retries), (1, 0));
 }

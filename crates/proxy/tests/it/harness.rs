@@ -79,6 +79,10 @@ impl Front {
         self.proxy.status()
     }
 
+    pub(crate) fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
     pub(crate) fn counts(&self) -> Snapshot {
         self.proxy.snapshot()
     }

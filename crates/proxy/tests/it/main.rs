@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod advice;
+mod clients;
 mod conf;
 mod corpus;
 mod crowding;
@@ -12,11 +13,13 @@ mod fields;
 mod framing;
 mod h2;
 mod harness;
+mod leaving;
 mod passing;
 mod reference;
 mod routing;
 mod rules;
 mod streaming;
+mod telling;
 mod tls_upstream;
 mod upgrade;
 mod uploads;

@@ -222,7 +222,7 @@ fn an_upstream_that_speaks_http_1_is_named_and_another_answers() {
     let alone = front(&format!("host default {{ proxy_pass h2://{}; }}", address(&old)));
     let response = alone.get("a");
     assert_eq!(response.status, 503, "{}", response.text());
-    assert!(response.text().contains("it does not speak HTTP/2"), "{}", response.text());
+    assert!(response.text().contains("cannot be talked to in HTTP/2"), "{}", response.text());
 }
 
 #[test]
