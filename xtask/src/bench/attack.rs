@@ -1,15 +1,17 @@
 //! `bench attack`: what normal clients notice of thousands of slow ones beside them.
 //!
-//! The slow clients come first; the normal ones (`wrk`) are measured without them, and with them once their deadlines
-//! have begun to expire and they have begun to come back. They share the load's core with `wrk`, at a lower priority:
-//! a bare loop, which keeps no state that could suffer, shows how much of the difference is the load generator's own.
+//! Each round measures a server's normal clients (`pace`: a fixed load) without slow ones, then lets the slow ones come,
+//! and measures again once their deadlines have begun to expire and they have begun to come back. Slow ones share the
+//! load's core at a lower priority: a bare loop, which keeps no state that could suffer, shows in the same rounds how
+//! much of the difference is the machine's own.
 
 use super::http::{self, ROWS};
-use super::load::{Load, Shot, interleave};
+use super::load::Shot;
 use super::options::Options;
+use super::pace::{PER_SECOND, Pace};
 use super::report::Report;
-use super::servers::{self, HELLO, Kind, Setup};
-use super::table::Column;
+use super::servers::{self, HELLO, Kind, Server, Setup};
+use super::table::{Column, median};
 use super::{cost, machine};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
@@ -22,12 +24,17 @@ use std::time::{Duration, Instant};
 
 /// Each slow client does one thing in this time.
 const BEAT: Duration = Duration::from_secs(2);
-/// Parts of a beat, so that not all act at once.
-const SLICES: u32 = 20;
-/// How long the attack runs before the normal clients are measured: longer than a usual deadline for a head, so that
-/// cutting and coming back are in full swing.
-const LEAD: Duration = Duration::from_secs(12);
+/// Parts of a beat: strangers do not act at once, so 10,000 of them come in groups of 25.
+const SLICES: u32 = 400;
+/// Time over which they come, so that their deadlines are spread as well.
+const JOINING: Duration = Duration::from_secs(8);
+const SMOKE_JOINING: Duration = Duration::from_secs(1);
+/// How long the attack runs before the normal clients are measured: longer than all of them need to come and a usual
+/// deadline for a head, so that cutting and coming back are in full swing.
+const LEAD: Duration = Duration::from_secs(20);
 const SMOKE_LEAD: Duration = Duration::from_secs(2);
+/// Shortest round, in seconds: enough requests behind its 99th percentile.
+const SECONDS_MIN: u64 = 5;
 /// How long a slow client may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// What a slow reader lets its socket hold, and how much it takes in one beat.
@@ -45,8 +52,8 @@ const SMOKE_SLACK_MS: f64 = 10.0;
 const SMOKE_THROUGHPUT_MIN: f64 = 0.5;
 /// Tries of a smoke run at most.
 const SMOKE_TRIES: u32 = 5;
-/// Rounds under attack, at most: each takes a quarter of a minute, and its figures hardly differ from one to the next.
-const ROUNDS_MAX: usize = 3;
+/// Rounds at most: each takes half a minute per server.
+const ROUNDS_MAX: usize = 5;
 /// Memory that a slow client may cost in a smoke run, in bytes; the engine's debug build needs a third of it.
 const SMOKE_MEMORY_MAX: f64 = 128.0 * 1024.0;
 
@@ -58,43 +65,79 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let among: &[Kind] = if options.smoke { &SMOKE } else { &DEFAULT };
     let kinds = http::chosen(options, among);
     let installed: Vec<_> = kinds.iter().filter_map(|kind| kind.installed()).collect();
-    let programs = [&["taskset", "wrk"], installed.as_slice()].concat();
+    let programs = [&["taskset"], installed.as_slice()].concat();
     machine::require(&programs)?;
     servers::prepare(false)?;
     servers::build(&kinds, options)?;
-    let head = format!(
-        "\n## Normal clients beside {} slow ones\n\n{} normal connections asking for 13 bytes; {} rounds of {} s each \
-         way. A quarter each of the slow ones sends its head by a byte every {} s, sends its body so, asks for much \
-         and hardly reads, says nothing at all; who is cut comes back.\n\n\
-         | server | requests/s | under attack | ratio | p99 ms | under attack | ratio | CPU µs | under attack \
-         | slow ones cut | refused | memory per slow one |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-        options.clients,
-        options.connections,
-        options.rounds.min(ROUNDS_MAX),
-        options.seconds,
-        BEAT.as_secs(),
-    );
     let mut rows = Report::default();
-    rows.add("head", Ok(head));
-    for kind in kinds {
-        rows.add(kind.name(), attack(kind, options).with_context(|| format!("while {} was attacked", kind.name())));
+    rows.add("head", Ok(head(options)));
+    if options.smoke {
+        for kind in kinds {
+            rows.add(kind.name(), judged(kind, options).with_context(|| format!("while {} was attacked", kind.name())));
+        }
+    } else {
+        compare(&kinds, options, &mut rows);
     }
     rows.finish("attack", options.smoke, &programs)
 }
 
-/// The line of one server; a smoke run judges it.
-fn attack(kind: Kind, options: &Options) -> Result<String> {
+fn head(options: &Options) -> String {
+    format!(
+        "\n## Normal clients beside {} slow ones\n\n{} normal connections, each of which asks for 13 bytes {PER_SECOND} \
+         times per second; {} rounds of {} s without the slow ones and then as long with them. A quarter each of the slow \
+         ones sends its head by a byte every {} s, sends its body so, asks for much and hardly reads, says nothing at all; \
+         who is cut comes back. Ratios are those within a round: their median, the least and the greatest, and the median \
+         of what they are as a multiple of the bare loop's in the same round.\n\n\
+         | server | answered/s | under attack | p50 ms | under attack | p99 ms | under attack | ratio | least–greatest \
+         | × bare | CPU µs | under attack | slow ones cut | refused | memory per slow one |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        options.clients,
+        options.connections,
+        rounds(options),
+        seconds(options),
+        BEAT.as_secs(),
+    )
+}
+
+fn rounds(options: &Options) -> usize {
+    options.rounds.min(ROUNDS_MAX)
+}
+
+fn seconds(options: &Options) -> u64 {
+    if options.smoke { options.seconds } else { options.seconds.max(SECONDS_MIN) }
+}
+
+/// All servers, round by round; one that fails does not cost the others their figures.
+fn compare(kinds: &[Kind], options: &Options, rows: &mut Report) {
+    let mut attacked: Vec<_> = kinds.iter().map(|kind| Attacked::start(*kind, options)).collect();
+    for number in 0..rounds(options) {
+        for (kind, attacked) in kinds.iter().zip(&mut attacked) {
+            let Ok(running) = attacked else { continue };
+            if let Err(error) = running.round(number, options) {
+                *attacked = Err(error);
+            }
+            if let Err(error) = attacked {
+                eprintln!("{} fails: {error:#}", kind.name());
+            }
+        }
+    }
+    let bare = attacked.iter().flatten().find(|attacked| attacked.kind == Kind::Bare).map(Attacked::p99_ratios);
+    for (kind, attacked) in kinds.iter().zip(attacked) {
+        let line = attacked.map(|attacked| attacked.line(bare.as_deref()));
+        rows.add(kind.name(), line.with_context(|| format!("while {} was attacked", kind.name())));
+    }
+}
+
+/// The line of one server in a smoke run, which judges it.
+fn judged(kind: Kind, options: &Options) -> Result<String> {
     let mut best: Option<Judged> = None;
     for tries in 1.. {
-        eprintln!("attack on {}", kind.name());
-        let outcome = measure(kind, options)?;
-        if !options.smoke {
-            return Ok(outcome.line(kind));
-        }
-        outcome.judge(kind, options.clients)?;
-        let judged = best.map_or(outcome.judged(), |best| best.with(outcome.judged()));
+        let mut attacked = Attacked::start(kind, options)?;
+        attacked.round(0, options)?;
+        attacked.judge(options.clients)?;
+        let judged = best.map_or(attacked.judged(), |best| best.with(attacked.judged()));
         match judged.verdict(kind) {
-            Ok(()) => return Ok(outcome.line(kind)),
+            Ok(()) => return Ok(attacked.line(None)),
             Err(error) if tries == SMOKE_TRIES => return Err(error),
             Err(error) => eprintln!("{error}; once more"),
         }
@@ -136,29 +179,94 @@ impl Judged {
     }
 }
 
-/// What was measured of one server.
-struct Outcome {
+/// One server, and what was measured of it.
+struct Attacked {
+    kind: Kind,
+    server: Server,
     quiet: Column,
-    attacked: Column,
+    /// Beside slow clients.
+    beside: Column,
     cut: usize,
     refused: usize,
     bytes_per_client: f64,
 }
 
-impl Outcome {
-    fn line(&self, kind: Kind) -> String {
-        let (quiet, attacked) = (&self.quiet, &self.attacked);
+impl Attacked {
+    fn start(kind: Kind, options: &Options) -> Result<Self> {
+        let row = &ROWS[0];
+        let (body, close, tls) = row.setup(options)?;
+        let setup = Setup { body: &body, close, tls, smoke: options.smoke, wrapper: None };
+        let server = servers::start_checked(&[kind], &setup, &row.ask("/", HELLO))?.remove(0);
+        let column = || Column { name: kind.name(), shots: Vec::new() };
+        let (quiet, beside) = (column(), column());
+        let mut started = Self { kind, server, quiet, beside, cut: 0, refused: 0, bytes_per_client: 0.0 };
+        started.fire(options)?; // to warm up
+        Ok(started)
+    }
+
+    fn fire(&mut self, options: &Options) -> Result<Shot> {
+        let ask = ROWS[0].ask("/", HELLO);
+        let (connections, seconds) = (options.connections, seconds(options));
+        Pace { addr: self.server.addr, ask: &ask, connections, seconds }.fire(self.server.child.id())
+    }
+
+    /// Once without slow clients and once with them.
+    fn round(&mut self, number: usize, options: &Options) -> Result<()> {
+        let quiet = self.fire(options)?;
+        let before = cost::resident_bytes(self.server.child.id())?;
+        let joining = if options.smoke { SMOKE_JOINING } else { JOINING };
+        let attack = Attack::begin(self.server.addr, options.clients, joining, large_file(self.kind))?;
+        thread::sleep(if options.smoke { SMOKE_LEAD } else { LEAD });
+        let attacked = self.fire(options);
+        let grown = cost::resident_bytes(self.server.child.id())? - before;
+        let (cut, refused) = attack.end();
+        let attacked = attacked?;
+        eprintln!(
+            "  round {number} {:<8} p99 {:>7.3} ms, under attack {:>7.3} ms, {cut} cut",
+            self.kind.name(),
+            quiet.p99_ms,
+            attacked.p99_ms
+        );
+        self.quiet.shots.push(quiet);
+        self.beside.shots.push(attacked);
+        self.cut += cut;
+        self.refused += refused;
+        self.bytes_per_client = self.bytes_per_client.max(grown / options.clients as f64);
+        Ok(())
+    }
+
+    /// What the attack does to the 99th percentile, round by round.
+    fn p99_ratios(&self) -> Vec<f64> {
+        self.quiet
+            .shots
+            .iter()
+            .zip(&self.beside.shots)
+            .map(|(quiet, attacked)| attacked.p99_ms / quiet.p99_ms)
+            .collect()
+    }
+
+    fn line(&self, bare: Option<&[f64]>) -> String {
+        let (quiet, attacked) = (&self.quiet, &self.beside);
+        let ratios = self.p99_ratios();
+        let (least, greatest) =
+            ratios.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
+        let times_bare = bare.map_or_else(
+            || "–".to_owned(),
+            |bare| format!("{:.2}", median(ratios.iter().zip(bare).map(|(own, bare)| own / bare).collect())),
+        );
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "| {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} | {:.0} B |",
-            kind.name(),
+            "| {} | {:.0} | {:.0} | {:.3} | {:.3} | {:.3} | {:.3} | {:.2} | {least:.2}–{greatest:.2} | {times_bare} \
+             | {:.2} | {:.2} | {} | {} | {:.0} B |",
+            self.kind.name(),
             quiet.median(|shot| shot.per_second),
             attacked.median(|shot| shot.per_second),
-            attacked.ratio(quiet, |shot| shot.per_second),
+            quiet.median(|shot| shot.p50_ms),
+            attacked.median(|shot| shot.p50_ms),
             quiet.median(|shot| shot.p99_ms),
             attacked.median(|shot| shot.p99_ms),
-            attacked.ratio(quiet, |shot| shot.p99_ms),
+            median(ratios),
             quiet.median(Shot::cpu_us),
             attacked.median(Shot::cpu_us),
             self.cut,
@@ -169,7 +277,7 @@ impl Outcome {
     }
 
     fn judged(&self) -> Judged {
-        let (quiet, attacked) = (&self.quiet, &self.attacked);
+        let (quiet, attacked) = (&self.quiet, &self.beside);
         Judged {
             quiet_p99_ms: quiet.median(|shot| shot.p99_ms),
             attacked_p99_ms: attacked.median(|shot| shot.p99_ms),
@@ -178,46 +286,13 @@ impl Outcome {
     }
 
     /// What a short run can tell whatever else the machine does.
-    fn judge(&self, kind: Kind, clients: usize) -> Result<()> {
-        let name = kind.name();
+    fn judge(&self, clients: usize) -> Result<()> {
+        let name = self.kind.name();
         ensure!(self.refused == 0, "{name}: {} of {clients} slow clients could not connect", self.refused);
         let memory = self.bytes_per_client;
         ensure!(memory <= SMOKE_MEMORY_MAX, "{name}: a slow client costs {memory:.0} bytes of memory");
         Ok(())
     }
-}
-
-fn measure(kind: Kind, options: &Options) -> Result<Outcome> {
-    let row = &ROWS[0];
-    let (body, close, tls) = row.setup(options)?;
-    let setup = Setup { body: &body, close, tls, smoke: options.smoke, wrapper: None };
-    let server = servers::start_checked(&[kind], &setup, &row.ask("/", HELLO))?.remove(0);
-    let url = format!("http://{}/", server.addr);
-    let fire = || {
-        let (connections, seconds) = (options.connections, options.seconds);
-        Load { url: &url, connections, seconds, script: None, fields: &[], http2: false, calls: None }
-            .fire(server.child.id())
-    };
-    fire()?;
-    let resident = || cost::resident_bytes(server.child.id());
-    let (mut cut, mut refused, mut bytes) = (0, 0, 0.0_f64);
-    let mut columns = interleave(&["quiet", "attacked"], options.rounds.min(ROUNDS_MAX), |which| {
-        if which == 0 {
-            return fire();
-        }
-        let before = resident()?;
-        let attack = Attack::begin(server.addr, options.clients, large_file(kind))?;
-        thread::sleep(if options.smoke { SMOKE_LEAD } else { LEAD });
-        let shot = fire();
-        bytes = bytes.max(resident()? - before);
-        let told = attack.end();
-        cut += told.0;
-        refused += told.1;
-        shot
-    })?;
-    let attacked = columns.remove(1);
-    let bytes_per_client = bytes / options.clients as f64;
-    Ok(Outcome { quiet: columns.remove(0), attacked, cut, refused, bytes_per_client })
 }
 
 /// Whether a server has the large file to ask for.
@@ -255,18 +330,23 @@ struct Attack {
 }
 
 impl Attack {
-    /// Connects all of them, then lets them be slow until [`Attack::end`].
-    fn begin(addr: SocketAddr, clients: usize, file: bool) -> Result<Self> {
+    /// Has them come within `joining`, each slow from then on, until [`Attack::end`].
+    fn begin(addr: SocketAddr, clients: usize, joining: Duration, file: bool) -> Result<Self> {
         let (stop, fate) = (Arc::new(AtomicBool::new(false)), Arc::new(Fate::default()));
         let manners = [Manner::Head, Manner::Body, Manner::Reader { file }, Manner::Silent];
         let mut slow: Vec<_> =
             (0..clients).map(|number| Slow { manner: manners[number % manners.len()], stream: None }).collect();
-        for client in &mut slow {
-            client.act(addr, &fate);
-        }
         let thread = {
             let (stop, fate) = (stop.clone(), fate.clone());
-            thread::Builder::new().name("slow clients".to_owned()).spawn(move || beat(addr, &mut slow, &stop, &fate))?
+            let work = move || {
+                machine::stay_on_load_core();
+                let _ = rustix::process::nice(NICENESS); // where it is not allowed, the figures are the worse for it
+                turns(addr, &mut slow, joining, &stop, &fate);
+                while !stop.load(Relaxed) {
+                    turns(addr, &mut slow, BEAT, &stop, &fate);
+                }
+            };
+            thread::Builder::new().name("slow clients".to_owned()).spawn(work)?
         };
         Ok(Self { stop, fate, thread })
     }
@@ -279,24 +359,18 @@ impl Attack {
     }
 }
 
-fn beat(addr: SocketAddr, slow: &mut [Slow], stop: &AtomicBool, fate: &Fate) {
-    // Where it is not allowed, the figures are the worse for it, never the better.
-    let mut core = rustix::thread::CpuSet::new();
-    core.set(1);
-    let _ = rustix::thread::sched_setaffinity(None, &core);
-    let _ = rustix::process::nice(NICENESS);
+/// Gives each client its turn, spread evenly over `time`.
+fn turns(addr: SocketAddr, slow: &mut [Slow], time: Duration, stop: &AtomicBool, fate: &Fate) {
     let slice = slow.len().div_ceil(SLICES as usize);
-    loop {
-        for part in slow.chunks_mut(slice) {
-            let started = Instant::now();
-            for client in part {
-                client.act(addr, fate);
-            }
-            if stop.load(Relaxed) {
-                return;
-            }
-            thread::sleep((BEAT / SLICES).saturating_sub(started.elapsed()));
+    let begun = Instant::now();
+    for (number, part) in (1..).zip(slow.chunks_mut(slice)) {
+        for client in part {
+            client.act(addr, fate);
         }
+        if stop.load(Relaxed) {
+            return;
+        }
+        thread::sleep((time * number / SLICES).saturating_sub(begun.elapsed()));
     }
 }
 

@@ -202,7 +202,7 @@ fn burst(addr: SocketAddr, request: &[u8], depth: usize, bursts: usize) -> Resul
 }
 
 /// Reads `depth` answers of a length that is not known yet, and tells the length of one.
-fn first_length(stream: &mut TcpStream, depth: usize) -> Result<usize> {
+pub(crate) fn first_length(stream: &mut TcpStream, depth: usize) -> Result<usize> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 256 * 1024];
     loop {
@@ -218,7 +218,8 @@ fn first_length(stream: &mut TcpStream, depth: usize) -> Result<usize> {
     }
 }
 
-fn connect(addr: SocketAddr) -> Result<TcpStream> {
+/// A connection that fails rather than wait for ever.
+pub(crate) fn connect(addr: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SLOW_MAX))?;

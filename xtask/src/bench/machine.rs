@@ -70,6 +70,14 @@ pub(crate) fn pinned(core: &str, program: &Path) -> Command {
     command
 }
 
+/// Binds this thread to the core of the load. Where it is not allowed, the figures are the worse for it, never the
+/// better.
+pub(crate) fn stay_on_load_core() {
+    let mut core = rustix::thread::CpuSet::new();
+    core.set(1);
+    let _ = rustix::thread::sched_setaffinity(None, &core);
+}
+
 /// Where cargo builds.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)

@@ -12,6 +12,7 @@ mod load;
 mod machine;
 mod memory;
 mod options;
+mod pace;
 mod proxy;
 mod report;
 mod servers;

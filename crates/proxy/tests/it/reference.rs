@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use proxy::Config;
-use proxy::conf::vocabulary;
+use proxy::conf::{Variable, vocabulary};
 
 fn reference() -> (std::path::PathBuf, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/proxy.reference.conf");
@@ -63,5 +63,23 @@ fn every_directive_that_the_reference_shows_is_explained_above_it() {
         let above = lines[..number].iter().rev().take_while(|line| !line.is_empty());
         let is_explained = line.contains('#') || above.into_iter().any(|line| line.starts_with('#'));
         assert!(is_explained, "`{name}` on line {} is not explained", number + 1);
+    }
+}
+
+#[test]
+fn every_variable_is_in_the_reference_and_in_the_handbook() {
+    let (path, reference) = reference();
+    let handbook = std::fs::read_to_string(path.with_file_name("../docs/operations.md")).unwrap();
+    for (name, _) in Variable::NAMES {
+        // As a word of its own: `$host` is also the beginning of another one.
+        let is_in = |text: &str| {
+            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))
+                .any(|word| word.strip_prefix('$') == Some(name))
+        };
+        assert!(is_in(&reference), "`${name}` is missing in the reference");
+        assert!(
+            handbook.contains(&format!("| `${name}` |")),
+            "`${name}` is missing in the table of docs/operations.md"
+        );
     }
 }
