@@ -5,6 +5,7 @@ use super::certificates::Certificate;
 use http1::RequestHead;
 use rustls::ServerConnection;
 use rustls::pki_types::ServerName;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub struct TlsInfo {
     /// The client's own certificate, as DER; its signature and authority were verified.
     pub client_certificate: Option<Vec<u8>>,
     snapshot: Option<Arc<Snapshot>>,
+    /// The host of the last request that was not misdirected: the next one's is mostly the same, and to look into a
+    /// certificate costs more than all else of a short request.
+    last_host: RefCell<String>,
 }
 
 impl TlsInfo {
@@ -29,6 +33,7 @@ impl TlsInfo {
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             client_certificate: first.map(|certificate| certificate.as_ref().to_vec()),
             snapshot: Some(snapshot),
+            last_host: RefCell::default(),
         }
     }
 
@@ -41,7 +46,18 @@ impl TlsInfo {
     pub(crate) fn is_misdirected(&self, head: &RequestHead) -> bool {
         let Some(snapshot) = &self.snapshot else { return false };
         let host = head.host_name();
-        if host.is_empty() || self.server_name.as_deref().is_some_and(|name| is_same_name(name, host)) {
+        if *self.last_host.borrow() == host {
+            return false; // also where there is none
+        }
+        let is_misdirected = self.is_for_another(snapshot, host);
+        if !is_misdirected {
+            host.clone_into(&mut self.last_host.borrow_mut());
+        }
+        is_misdirected
+    }
+
+    fn is_for_another(&self, snapshot: &Snapshot, host: &str) -> bool {
+        if self.server_name.as_deref().is_some_and(|name| is_same_name(name, host)) {
             return false;
         }
         let presented = snapshot.certificates.for_name(self.server_name.as_deref());
