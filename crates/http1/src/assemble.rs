@@ -90,10 +90,13 @@ where
         if text.len() + name.len() + value.len() > limits.head_bytes() {
             return Err(ErrorKind::HeadTooLong);
         }
-        match (name.to_ascii_lowercase().as_slice(), parts.authority) {
-            (b"host", Some(authority)) if value.eq_ignore_ascii_case(authority) => {}
-            (b"host", Some(_)) => return Err(ErrorKind::Host),
-            (b"cookie", _) => {
+        match (name.len(), parts.authority) {
+            (4, Some(authority)) if name.eq_ignore_ascii_case(b"host") => {
+                if !value.eq_ignore_ascii_case(authority) {
+                    return Err(ErrorKind::Host);
+                }
+            }
+            (6, _) if name.eq_ignore_ascii_case(b"cookie") => {
                 if !std::mem::replace(&mut has_cookie, true) {
                     write_cookies(&mut text, parts.fields.clone());
                 }
@@ -113,7 +116,7 @@ fn check_field(name: &[u8], value: &[u8]) -> Result<(), ErrorKind> {
         return Err(ErrorKind::FieldValue);
     }
     let is_of_connection = OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known));
-    let is_te = name.eq_ignore_ascii_case(b"te") && !value.eq_ignore_ascii_case(b"trailers");
+    let is_te = name.len() == 2 && name.eq_ignore_ascii_case(b"te") && !value.eq_ignore_ascii_case(b"trailers");
     if is_of_connection || is_te { Err(ErrorKind::ConnectionField) } else { Ok(()) }
 }
 

@@ -153,6 +153,12 @@ impl Fields {
         Ok(())
     }
 
+    /// The `Content-Type`, where it is the first field and one of those that are known by name: for those who can do
+    /// with it better than with a copy.
+    pub fn known_content_type(&self) -> Option<&'static str> {
+        self.media_type.map(MediaType::value)
+    }
+
     /// Replaces all fields of this name by one at the end.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ pub use received::{ReceivedFields, Trailers};
 pub use response_parts::ResponseParts;
 pub use status::{InvalidStatus, StatusCode};
 pub use target::TargetForm;
+pub use trailers::may_be_trailer;
 pub use version::Version;
 
 /// First bytes of an HTTP/2 connection with prior knowledge (RFC 9113 §3.4).

@@ -1,5 +1,11 @@
 //! Which fields may stand after the last chunk (RFC 9110 §6.5.1).
 
+/// Whether a field of this name may stand behind content (RFC 9110 §6.5.1), however the message is framed: others would
+/// change how it is understood.
+pub fn may_be_trailer(name: &[u8]) -> bool {
+    judge(name) == Verdict::Keep
+}
+
 /// What to do with a trailer field of some name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -84,5 +90,6 @@ mod tests {
         assert_eq!(judge(b"Content-Type"), Verdict::Drop);
         assert_eq!(judge(b"Content-Length"), Verdict::Refuse);
         assert_eq!(judge(b"hOst"), Verdict::Refuse);
+        assert!(may_be_trailer(b"X-Checksum") && !may_be_trailer(b"Authorization") && !may_be_trailer(b"Host"));
     }
 }
