@@ -2,8 +2,10 @@
 
 use crate::stream::Stream;
 use bytes::{Buf, Bytes};
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -12,11 +14,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct Upgraded {
     early: Bytes,
     socket: Stream,
+    /// Tells a stream of another layer that it was broken off.
+    is_broken: Option<Rc<Cell<bool>>>,
 }
 
 impl Upgraded {
     pub(crate) fn new(socket: Stream, early: Bytes) -> Self {
-        Self { early, socket }
+        Self { early, socket, is_broken: None }
+    }
+
+    /// As [`Upgraded::new`], for a layer that tells an end from a failure when it is dropped.
+    pub(crate) fn breakable(socket: Stream, is_broken: Rc<Cell<bool>>) -> Self {
+        Self { early: Bytes::new(), socket, is_broken: Some(is_broken) }
+    }
+
+    /// Breaks the connection off: the other side is to see a failure, not an end, where the protocol below can tell
+    /// them apart. What was written last may be lost.
+    pub fn reset(self) {
+        if let Some(is_broken) = &self.is_broken {
+            is_broken.set(true);
+        }
+        self.socket.reset();
     }
 }
 

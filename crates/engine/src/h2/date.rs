@@ -1,32 +1,28 @@
 //! The `Date` field, formatted once a second.
 
-use std::cell::Cell;
+use http::HeaderValue;
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The line of the second it was last asked in.
+/// The value of the second it was last asked in.
 #[derive(Default)]
 pub(super) struct Dates {
-    last: Cell<Option<(u64, [u8; DATE_BYTES])>>,
+    last: RefCell<Option<(u64, HeaderValue)>>,
 }
 
-/// Length of an IMF-fixdate (RFC 9110 §5.6.7).
-const DATE_BYTES: usize = 29;
-
 impl Dates {
-    pub(super) fn now(&self) -> [u8; DATE_BYTES] {
+    /// The date, shared by all answers of the same second.
+    pub(super) fn now(&self) -> HeaderValue {
         let now = SystemTime::now();
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        match self.last.get() {
-            Some((of, date)) if of == second => date,
-            _ => {
-                let mut date = [b' '; DATE_BYTES];
-                let text = httpdate::fmt_http_date(now);
-                if text.len() == DATE_BYTES {
-                    date.copy_from_slice(text.as_bytes());
-                }
-                self.last.set(Some((second, date)));
-                date
-            }
+        if let Some((of, date)) = &*self.last.borrow()
+            && *of == second
+        {
+            return date.clone();
         }
+        let text = httpdate::fmt_http_date(now);
+        let date = HeaderValue::try_from(text).expect("a date is visible ASCII and spaces");
+        *self.last.borrow_mut() = Some((second, date.clone()));
+        date
     }
 }

@@ -25,8 +25,7 @@ type Respond = Rc<RefCell<SendResponse<Bytes>>>;
 /// Answers one request.
 pub(super) async fn answer<S: Service>(
     shared: Rc<Shared<S>>,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    (request, respond): (http::Request<RecvStream>, SendResponse<Bytes>),
 ) {
     let (parts, stream) = request.into_parts();
     let respond = Rc::new(RefCell::new(respond));
@@ -73,7 +72,7 @@ async fn open<S: Service>(shared: &Rc<Shared<S>>, respond: &Respond, head: Reque
     let Some(response) = call(shared, respond, head, Body::Empty).await else { return };
     if response.on_upgrade.is_some() {
         tracing::debug!(peer = %shared.peer.addr, "tunnel opened");
-        return tunnel::talk(respond, stream, &shared.dates.now(), response).await;
+        return tunnel::talk(shared, respond, stream, response).await;
     }
     let is_success = response.status.as_u16() / 100 == 2;
     let unknown = || refusal(StatusCode::NOT_IMPLEMENTED, "nothing here speaks this protocol");
@@ -119,7 +118,7 @@ async fn send<S: Service>(
         tracing::error!(status = response.status.as_u16(), "HTTP/2 has no such final answer (RFC 9113 §8.6)");
         response = refusal(StatusCode::INTERNAL_SERVER_ERROR, "this request could not be answered");
     }
-    let (head, declared) = response_head(&response, method, &shared.dates.now());
+    let (head, declared) = response_head(&response, method, shared.dates.now());
     let is_empty = method == Method::Head || response.status.forbids_body() || response.body.exact_len() == Some(0);
     tracing::debug!(peer = %shared.peer.addr, %method, status = response.status.as_u16(), "answered");
     let sent = respond.borrow_mut().send_response(head, is_empty);

@@ -2,8 +2,8 @@
 
 use crate::{Fields, ParseError, RequestHead, Response, StatusCode};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue};
-use http1::{Limits, Method, RequestParts, Version};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
+use http1::{Limits, Method, RequestParts, Version, may_be_trailer};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
@@ -56,19 +56,21 @@ fn websocket_key() -> String {
 }
 
 /// The head that accepts a tunnel: a 200 of unknown length, without what only a switch of HTTP/1.1 says.
-pub(super) fn tunnel_head(response: &Response, date: &[u8]) -> http::Response<()> {
+pub(super) fn tunnel_head(response: &Response, date: HeaderValue) -> http::Response<()> {
     let mut head = http::Response::new(());
     let headers = head.headers_mut();
     copy_fields(&response.fields, headers);
     headers.remove("sec-websocket-accept");
-    if let Ok(date) = HeaderValue::from_bytes(date) {
-        headers.entry(DATE).or_insert(date);
-    }
+    headers.entry(DATE).or_insert(date);
     head
 }
 
 /// A response's head, and how long its content is if that is known.
-pub(super) fn response_head(response: &Response, method: Method, date: &[u8]) -> (http::Response<()>, Option<u64>) {
+pub(super) fn response_head(
+    response: &Response,
+    method: Method,
+    date: HeaderValue,
+) -> (http::Response<()>, Option<u64>) {
     let status =
         http::StatusCode::from_u16(response.status.as_u16()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let length = content_length(response, method);
@@ -77,12 +79,10 @@ pub(super) fn response_head(response: &Response, method: Method, date: &[u8]) ->
     let headers = head.headers_mut();
     copy_fields(&response.fields, headers);
     if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.append(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if !headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::from_bytes(date)
-    {
-        headers.insert(DATE, date);
+    if !response.fields.contains("date") {
+        headers.append(DATE, date);
     }
     (head, length)
 }
@@ -97,36 +97,43 @@ fn content_length(response: &Response, method: Method) -> Option<u64> {
     }
 }
 
-/// Trailers to send.
+/// Trailers to send, without those that would change what came before (RFC 9110 §6.5.1).
 pub(crate) fn trailers(fields: &Fields) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    copy_fields(fields, &mut headers);
+    for (name, value) in fields.iter().filter(|(name, _)| may_be_trailer(name.as_bytes())) {
+        copy_field(name, value, &mut headers);
+    }
     headers
 }
 
 /// Received trailers, without those that would change what came before (RFC 9110 §6.5.1).
 pub(crate) fn received_trailers(headers: &HeaderMap) -> Fields {
     let mut fields = Fields::new();
-    for (name, value) in headers {
-        if !NEVER_TRAILERS.contains(&name.as_str()) {
-            // Names and values were checked on their way in, and the section is shorter than `Fields` may be.
-            let _ = fields.append(name.as_str(), value.as_bytes());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| may_be_trailer(name.as_str().as_bytes())) {
+        // Names and values were checked on their way in, and the section is shorter than `Fields` may be.
+        let _ = fields.append(name.as_str(), value.as_bytes());
     }
     fields
 }
 
 /// Fields of the connection stay behind: HTTP/2 frames by itself (RFC 9113 §8.2.2).
 pub(crate) fn copy_fields(fields: &Fields, headers: &mut HeaderMap) {
-    for (name, value) in fields.iter() {
-        if OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-            continue;
+    let known = fields.known_content_type();
+    if let Some(media_type) = known {
+        headers.append(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    }
+    for (name, value) in fields.iter().skip(known.iter().len()) {
+        if !OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            copy_field(name, value, headers);
         }
-        let name = HeaderName::from_bytes(name.as_bytes());
-        // `Fields` holds tokens and values without control bytes only; what is not taken all the same cannot be sent.
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value))) {
-            let _ = headers.try_append(name, value);
-        }
+    }
+}
+
+fn copy_field(name: &str, value: &[u8], headers: &mut HeaderMap) {
+    let name = HeaderName::from_bytes(name.as_bytes());
+    // `Fields` holds tokens and values without control bytes only; what is not taken all the same cannot be sent.
+    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value))) {
+        let _ = headers.try_append(name, value);
     }
 }
 
@@ -135,14 +142,52 @@ const WEBSOCKET_KEY: &str = "sec-websocket-key";
 const OF_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length"];
 
-const NEVER_TRAILERS: [&str; 9] = [
-    "content-length",
-    "transfer-encoding",
-    "host",
-    "authorization",
-    "content-type",
-    "content-encoding",
-    "content-range",
-    "set-cookie",
-    "cookie",
-];
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const TRAILERS: [(&str, bool); 7] = [
+        ("x-sum", true),
+        ("server-timing", true),
+        ("cache-control", false),
+        ("expires", false),
+        ("vary", false),
+        ("set-cookie", false),
+        ("content-length", false),
+    ];
+
+    #[test]
+    fn trailers_are_judged_as_those_of_http1_both_ways() {
+        let (mut fields, mut headers) = (Fields::new(), HeaderMap::new());
+        for (name, _) in TRAILERS {
+            fields.append(name, "1").unwrap();
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        let (sent, received) = (trailers(&fields), received_trailers(&headers));
+        for (name, is_kept) in TRAILERS {
+            assert_eq!((sent.contains_key(name), received.contains(name)), (is_kept, is_kept), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_head_has_the_fields_of_the_answer_once_each() {
+        let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
+        let response =
+            Response::text(StatusCode::OK, "abc").field("X-A", "1").field("x-a", "2").field("connection", "x");
+        let (head, length) = response_head(&response, Method::Get, date.clone());
+        let fields: Vec<_> =
+            head.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let expect = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("x-a", "1"),
+            ("x-a", "2"),
+            ("content-length", "3"),
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ];
+        assert_eq!((fields.as_slice(), length), (expect.as_slice(), Some(3)));
+        let (head, _) = response_head(&response.field("Date", "own").field("content-length", "9"), Method::Get, date);
+        assert_eq!(head.headers().get_all("date").iter().collect::<Vec<_>>(), ["own"]);
+        assert_eq!(head.headers().get_all("content-length").iter().collect::<Vec<_>>(), ["3"]);
+    }
+}

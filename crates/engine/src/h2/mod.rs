@@ -2,7 +2,7 @@
 //! crate's; what a request and an answer mean, and what a client may cost, is decided here.
 //!
 //! ```text
-//!   TlsStream ── Watched (counts frames, notes silence) ── h2 ──accept──▶ one task per stream: exchange
+//!   TlsStream ── Watched (counts frames, notes silence) ── h2 ──accept──▶ exchange, at once or in a task of its own
 //!        ▲                                                                   RecvStream ▶ content::Incoming ▶ service
 //!        │                                            extended CONNECT ▶ tunnel::Tunnel ▶ Upgraded
 //!        └── deadlines, floods, stop ──▶ GOAWAY                              service ▶ content::send ▶ SendStream
@@ -25,14 +25,16 @@ use h2::server::{Builder, Connection};
 use meter::{Flood, Meter, Metered, Watched};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, Interval, interval, timeout};
 
 /// Bytes a client may send ahead on one stream, and on all streams of a connection together.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -53,6 +55,8 @@ const TICK_MAX: Duration = Duration::from_secs(1);
 const TICKS_PER_TIMEOUT: u32 = 8;
 /// Most bytes read away from a client that goes on sending after it was refused.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Requests of one connection taken in a row before the others of its worker have their turn.
+const ANSWERS_PER_TURN_MAX: u32 = 64;
 
 /// What the streams of one connection share.
 struct Shared<S> {
@@ -88,6 +92,8 @@ where
         connection,
         watched: watched.clone(),
         shared,
+        begin: exchange::answer::<S>,
+        first: Box::pin(None),
         streams: JoinSet::new(),
         requests: 0,
         idle_since: Instant::now(),
@@ -122,12 +128,28 @@ enum End {
     Refused,
 }
 
+/// A request as `h2` hands it over, and where its answer goes.
+type Accepted = (http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>);
+
+/// What there is to do next for a connection.
+enum Event {
+    Flooded,
+    Stopped,
+    /// An answer that had a task is complete.
+    Answered,
+    Accepted(Option<Result<Accepted, h2::Error>>),
+    Tick,
+}
+
 /// One connection under way.
-struct Driver<S: Service, IO> {
+struct Driver<S: Service, IO, Answer> {
     connection: Connection<Metered<IO>, Bytes>,
     watched: Rc<Watched<IO>>,
     shared: Rc<Shared<S>>,
-    /// Dropped means aborted: no service outlives its connection.
+    begin: fn(Rc<Shared<S>>, Accepted) -> Answer,
+    /// The answer that is being tried for the first time; empty otherwise.
+    first: Pin<Box<Option<Answer>>>,
+    /// Those that were not ready then. Dropped means aborted: no service outlives its connection.
     streams: JoinSet<()>,
     requests: u32,
     /// Since when no request is being answered.
@@ -136,29 +158,34 @@ struct Driver<S: Service, IO> {
     going_since: Option<Instant>,
 }
 
-impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Driver<S, IO> {
+impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin, Answer: Future<Output = ()> + 'static> Driver<S, IO, Answer> {
     async fn run(mut self) -> End {
         let stop = self.shared.peer.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
         let mut tick = interval(tick_length(&self.shared.settings));
-        let mut has_stopped = false;
+        let (mut has_stopped, mut in_a_row) = (false, 0);
         loop {
-            tokio::select! {
-                biased;
-                () = self.watched.flooded.notified() => {
+            let next = poll_fn(|cx| self.poll_event(cx, (!has_stopped).then_some(stopped.as_mut()), &mut tick));
+            match next.await {
+                Event::Flooded => {
                     let flood = self.watched.meter.borrow().flood();
                     return self.refuse(flood).await;
                 }
-                () = stop.cancelled(), if !has_stopped => {
+                Event::Stopped => {
                     has_stopped = true;
                     self.go();
                 }
-                Some(_) = self.streams.join_next(), if !self.streams.is_empty() => self.idle_since = Instant::now(),
-                accepted = self.connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.begin(request, respond),
-                    Some(Err(error)) => return self.ended(&error),
-                    None => return End::Closed,
-                },
-                _ = tick.tick() => {
+                Event::Answered => self.idle_since = Instant::now(),
+                Event::Accepted(Some(Ok(accepted))) => {
+                    self.begin(accepted);
+                    in_a_row += 1;
+                    if in_a_row % ANSWERS_PER_TURN_MAX == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Event::Accepted(Some(Err(error))) => return self.ended(&error),
+                Event::Accepted(None) => return End::Closed,
+                Event::Tick => {
                     if let Some(end) = self.judge().await {
                         return end;
                     }
@@ -170,12 +197,59 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Driver<S, IO> {
         }
     }
 
-    fn begin(&mut self, request: http::Request<h2::RecvStream>, respond: h2::server::SendResponse<Bytes>) {
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        stopped: Option<Pin<&mut impl Future<Output = ()>>>,
+        tick: &mut Interval,
+    ) -> Poll<Event> {
+        if stopped.is_some_and(|stopped| stopped.poll(cx).is_ready()) {
+            return Poll::Ready(Event::Stopped);
+        }
+        if !self.streams.is_empty() && self.streams.poll_join_next(cx).is_ready() {
+            return Poll::Ready(Event::Answered);
+        }
+        let accepted = self.connection.poll_accept(cx);
+        // What was read just now is not answered any more if there was too much of it.
+        if self.watched.meter.borrow().flood().is_some() {
+            return Poll::Ready(Event::Flooded);
+        }
+        match accepted {
+            Poll::Ready(accepted) => Poll::Ready(Event::Accepted(accepted)),
+            Poll::Pending => tick.poll_tick(cx).map(|_| Event::Tick),
+        }
+    }
+
+    /// Asks for an answer. What is ready at once needs no task, and leaves together with others of its kind; whoever is
+    /// not is asked again in a task, so nobody need be woken from here.
+    fn begin(&mut self, accepted: Accepted) {
         self.requests += 1;
         if self.requests >= self.shared.settings.requests_per_connection_max {
             self.go();
         }
-        self.streams.spawn_local(exchange::answer(self.shared.clone(), request, respond));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            self.first.set(Some((self.begin)(self.shared.clone(), accepted)));
+            let Some(answer) = self.first.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+            ready!(answer.poll(&mut Context::from_waker(Waker::noop())));
+            self.first.set(None);
+            Poll::Ready(())
+        }));
+        match polled {
+            Ok(Poll::Ready(())) => self.idle_since = self.watched.meter.borrow().moved_at,
+            Ok(Poll::Pending) => {
+                let mut answer = std::mem::replace(&mut self.first, Box::pin(None));
+                self.streams.spawn_local(async move {
+                    if let Some(answer) = answer.as_mut().as_pin_mut() {
+                        answer.await;
+                    }
+                });
+            }
+            Err(_) => {
+                tracing::error!(peer = %self.shared.peer.addr, "what the service left behind panicked");
+                let left = std::mem::replace(&mut self.first, Box::pin(None));
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(left)));
+            }
+        }
     }
 
     /// Lets streams under way finish and accepts no new ones (RFC 9113 §6.8).

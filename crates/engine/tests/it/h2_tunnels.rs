@@ -28,6 +28,15 @@ fn answer(request: Request) -> Response {
     match request.head.path() {
         "/plain" => Response::text(StatusCode::OK, "a page"),
         "/missing" => Response::text(StatusCode::NOT_FOUND, "nothing"),
+        "/panic" => request.upgrade("websocket", async |mut io| {
+            io.read_u8().await.unwrap();
+            panic!("meant");
+        }),
+        "/panic-at-once" => request.upgrade("websocket", panic_at_once),
+        "/reset" => request.upgrade("websocket", async |mut io: Upgraded| {
+            io.read_u8().await.unwrap();
+            io.reset();
+        }),
         "/greet" => request.upgrade("websocket", async |mut io| io.write_all(b"hello").await.unwrap()),
         "/head" => {
             let mut fields = Fields::new();
@@ -43,6 +52,10 @@ fn answer(request: Request) -> Response {
         }
         _ => request.upgrade("websocket", echo),
     }
+}
+
+fn panic_at_once(_: Upgraded) -> std::future::Ready<()> {
+    panic!("meant")
 }
 
 fn serve() -> (Running, Authority) {
@@ -115,6 +128,27 @@ fn the_server_may_end_first() {
         let mut receive = answer.into_body();
         assert_eq!(read_exactly(&mut receive, 5).await, b"hello");
         expect_end(&mut receive).await;
+        assert_eq!(open(&mut sender, "/", "websocket").await.0.status(), 200, "the connection goes on");
+    });
+}
+
+/// A connection that was broken off is a reset stream, not an ended one (RFC 8441 §5).
+#[test]
+fn what_breaks_is_cancelled() {
+    let (server, authority) = serve();
+    block_on(async {
+        let mut sender = client(&server, &authority).await;
+        for target in ["/panic", "/reset"] {
+            let (answer, mut stream) = open(&mut sender, target, "websocket").await;
+            assert_eq!(answer.status(), 200, "{target}");
+            let mut receive = answer.into_body();
+            let _ = stream.send_data(Bytes::from_static(b"x"), false); // may be too late
+            let broken = receive.data().await.expect("a reset, not an end").unwrap_err();
+            assert_eq!(broken.reason(), Some(Reason::CANCEL), "{target}");
+        }
+        let asked = ask(Method::CONNECT, "/panic-at-once").extension(Protocol::from_static("websocket"));
+        let (answer, _stream) = sender.send_request(asked.body(()).unwrap(), false).unwrap();
+        assert_eq!(answer.await.unwrap_err().reason(), Some(Reason::CANCEL), "with the answer still unsent");
         assert_eq!(open(&mut sender, "/", "websocket").await.0.status(), 200, "the connection goes on");
     });
 }
