@@ -6,12 +6,13 @@
 //! ```
 //!
 //! A shelf that is full waits, so a longer answer goes on with backpressure. All shelves of a worker, and the requests
-//! that are taken before anybody is asked, together have a bound as well: beyond it, nothing is taken ahead any more.
-//! Event streams never come here.
+//! that are taken before anybody is asked, together have a bound as well, and each client a smaller one: beyond it, nothing
+//! is taken ahead any more. Event streams never come here.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -20,9 +21,14 @@ use engine::{Body, BodyError, Fields, Source};
 use tokio::task::JoinHandle;
 
 use crate::observe::Watch;
+use crate::rate;
 
 /// Bytes that all shelves and requests of a worker hold together, at most, but for the piece that each is about to take.
 const WORKER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Of that, what is held for one client (of IPv6 a /64): whoever asks for much and reads nothing is not to take the room
+/// of all others.
+const CLIENT_BYTES_MAX: u64 = WORKER_BYTES_MAX / 4;
 
 /// Bytes taken in a row before others on the worker have their turn.
 const TURN_BYTES: usize = 256 * 1024;
@@ -32,12 +38,56 @@ const PIECE_BYTES: u64 = 64;
 
 thread_local! {
     static SHELVED: Cell<u64> = const { Cell::new(0) };
+    /// The part of each client that has any.
+    static CLIENTS: RefCell<HashMap<[u8; 8], u64>> = RefCell::default();
+}
+
+/// What one message holds of the room that a worker has for content taken ahead, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    client: [u8; 8],
+    bytes: u64,
+}
+
+impl Held {
+    /// Nothing so far.
+    pub(crate) fn by(client: IpAddr) -> Self {
+        Self { client: rate::client_key(client), bytes: 0 }
+    }
+
+    fn may_more(&self) -> bool {
+        let of_client = || CLIENTS.with_borrow(|clients| clients.get(&self.client).copied().unwrap_or_default());
+        SHELVED.get() < WORKER_BYTES_MAX && of_client() < CLIENT_BYTES_MAX
+    }
+
+    fn more(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        SHELVED.set(SHELVED.get() + bytes);
+        CLIENTS.with_borrow_mut(|clients| *clients.entry(self.client).or_default() += bytes);
+    }
+
+    fn less(&mut self, bytes: u64) {
+        self.bytes -= bytes;
+        SHELVED.set(SHELVED.get() - bytes);
+        CLIENTS.with_borrow_mut(|clients| match clients.get_mut(&self.client) {
+            Some(held) if *held > bytes => *held -= bytes,
+            _ => drop(clients.remove(&self.client)),
+        });
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.less(self.bytes);
+        }
+    }
 }
 
 /// What was taken and not handed on.
 struct Shelf {
     chunks: VecDeque<Bytes>,
-    bytes: u64,
+    held: Held,
     bytes_max: u64,
     end: Option<End>,
     reader: Option<Waker>,
@@ -51,12 +101,11 @@ enum End {
 
 impl Shelf {
     fn has_room(&self) -> bool {
-        self.bytes == 0 || self.bytes < self.bytes_max && SHELVED.get() < WORKER_BYTES_MAX
+        self.held.bytes == 0 || self.held.bytes < self.bytes_max && self.held.may_more()
     }
 
     fn put(&mut self, chunk: Bytes) {
-        self.bytes += cost(&chunk);
-        SHELVED.set(SHELVED.get() + cost(&chunk));
+        self.held.more(cost(&chunk));
         self.chunks.push_back(chunk);
         self.wake_reader();
     }
@@ -69,8 +118,7 @@ impl Shelf {
 
     fn take(&mut self) -> Option<Bytes> {
         let chunk = self.chunks.pop_front()?;
-        self.bytes -= cost(&chunk);
-        SHELVED.set(SHELVED.get() - cost(&chunk));
+        self.held.less(cost(&chunk));
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
@@ -80,12 +128,6 @@ impl Shelf {
 
 fn cost(chunk: &Bytes) -> u64 {
     chunk.len() as u64 + PIECE_BYTES
-}
-
-impl Drop for Shelf {
-    fn drop(&mut self) {
-        SHELVED.set(SHELVED.get() - self.bytes);
-    }
 }
 
 /// An answer's content that is taken ahead of its client.
@@ -106,12 +148,12 @@ impl Drop for Ahead {
     }
 }
 
-/// Content that is read on while its reader is slow, up to `bytes_max`.
-pub(crate) fn ahead(body: Body, bytes_max: u64, watch: Rc<Watch>) -> Body {
+/// Content that is read on while its reader, `client`, is slow, up to `bytes_max`.
+pub(crate) fn ahead(body: Body, bytes_max: u64, client: IpAddr, watch: Rc<Watch>) -> Body {
     let left = body.exact_len();
     let shelf = Rc::new(RefCell::new(Shelf {
         chunks: VecDeque::new(),
-        bytes: 0,
+        held: Held::by(client),
         bytes_max,
         end: None,
         reader: None,
@@ -183,23 +225,6 @@ impl Source for Ahead {
     }
 }
 
-/// What a request holds of the room that a worker has for content taken ahead, until it is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Held(u64);
-
-impl Held {
-    fn more(&mut self, count: usize) {
-        self.0 += count as u64;
-        SHELVED.set(SHELVED.get() + count as u64);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        SHELVED.set(SHELVED.get() - self.0);
-    }
-}
-
 /// Takes a request's content before anybody is asked, up to `bytes_max` and as long as the worker has room: all of it
 /// as bytes where it fits, and otherwise what has been taken and then the rest. What is taken counts as long as `held`
 /// lives.
@@ -214,8 +239,8 @@ pub(crate) async fn taken(mut body: Body, bytes_max: u64, held: &mut Held) -> Re
     let mut all = BytesMut::new();
     while let Some(chunk) = body.chunk().await.transpose()? {
         all.extend_from_slice(&chunk);
-        held.more(chunk.len());
-        if all.len() as u64 > bytes_max || SHELVED.get() >= WORKER_BYTES_MAX {
+        held.more(chunk.len() as u64);
+        if all.len() as u64 > bytes_max || !held.may_more() {
             return Ok(Body::from_source(Resumed { first: all.freeze(), rest: body }));
         }
     }
@@ -276,6 +301,10 @@ mod tests {
         runtime.block_on(test)
     }
 
+    fn held() -> Held {
+        Held::by([192, 0, 2, 1].into())
+    }
+
     #[test]
     fn a_request_that_fits_is_whole_and_a_longer_one_goes_on() {
         run(async {
@@ -287,51 +316,64 @@ mod tests {
                     }
                 };
                 let check = async {
-                    let body = taken(body, 10, &mut Held::default()).await.unwrap();
+                    let body = taken(body, 10, &mut held()).await.unwrap();
                     assert_eq!(matches!(body, Body::Full(_)), fits, "{count}");
                     assert_eq!(body.collect(100).await.unwrap().len(), count);
                 };
                 tokio::join!(send, check);
             }
             let (_sender, body) = Body::sized_channel(11);
-            assert!(
-                matches!(taken(body, 10, &mut Held::default()).await.unwrap(), Body::Stream(_)),
-                "it is not even begun"
-            );
+            assert!(matches!(taken(body, 10, &mut held()).await.unwrap(), Body::Stream(_)), "it is not even begun");
         });
     }
 
     #[test]
     fn requests_are_not_taken_beyond_what_the_worker_has_room_for() {
         run(async {
-            let whole = |held: &mut Held| {
+            let whole = async || {
                 let (sender, body) = Body::channel();
                 let send = async move {
                     for _ in 0..9 {
                         sender.send("x").await.unwrap();
                     }
                 };
-                let mut held = std::mem::take(held);
-                async move { (tokio::join!(send, taken(body, 10, &mut held)).1.unwrap(), held) }
+                let mut held = held();
+                (tokio::join!(send, taken(body, 10, &mut held)).1.unwrap(), held)
             };
             let before = SHELVED.get();
-            let (body, held) = whole(&mut Held::default()).await;
+            let (body, first) = whole().await;
             assert!(matches!(body, Body::Full(_)));
             assert_eq!(SHELVED.get(), before + 9);
-            SHELVED.set(SHELVED.get() + WORKER_BYTES_MAX);
-            let (body, other) = whole(&mut Held::default()).await;
+            let mut others = Held::by([192, 0, 2, 2].into());
+            others.more(WORKER_BYTES_MAX);
+            let (body, second) = whole().await;
             assert!(matches!(body, Body::Stream(_)), "the rest goes on as it comes");
             assert_eq!(body.collect(100).await.unwrap().len(), 9);
-            SHELVED.set(SHELVED.get() - WORKER_BYTES_MAX);
-            drop((held, other));
+            drop((first, second, others));
             assert_eq!(SHELVED.get(), before);
         });
     }
 
     #[test]
+    fn one_client_does_not_take_the_room_of_others() {
+        let (mut greedy, mut modest) = (Held::by("2001:db8::1".parse().unwrap()), held());
+        greedy.more(CLIENT_BYTES_MAX);
+        assert!(!greedy.may_more());
+        assert!(!Held::by("2001:db8::2".parse().unwrap()).may_more(), "it is the same one");
+        assert!(modest.may_more());
+        modest.more(1);
+        greedy.less(1);
+        assert!(greedy.may_more());
+        drop((greedy, modest));
+        assert!(CLIENTS.with_borrow(HashMap::is_empty), "nothing is kept of those who have nothing");
+    }
+
+    #[test]
     fn what_is_held_is_given_back() {
-        let shelf =
-            |bytes_max| Shelf { chunks: VecDeque::new(), bytes: 0, bytes_max, end: None, reader: None, writer: None };
+        let shelf = |bytes_max| {
+            let held = held();
+            Shelf { chunks: VecDeque::new(), held, bytes_max, end: None, reader: None, writer: None }
+        };
         let before = SHELVED.get();
         let mut one = shelf(10);
         assert!(one.has_room());

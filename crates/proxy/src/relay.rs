@@ -253,7 +253,7 @@ impl Worker {
         // As long as nobody has waited for anything, it is still when the request came.
         let has_not_waited = body.is_empty() && !place.has_gate() && !group.is_limited();
         let begun = (has_not_waited || started.is_some()).then_some(watch.started);
-        let mut held = buffering::Held::default();
+        let mut held = buffering::Held::by(onward.client);
         let content = match body {
             Body::Empty => Content::Whole(Bytes::new()),
             body => {
@@ -505,7 +505,7 @@ impl Worker {
             let watch = Rc::clone(errand.watch);
             let body = Body::from_source(Returning::new(body, end, Arc::clone(&self.shared), lease, watch));
             match errand.pass.response_buffer {
-                Some(size) if !endless => buffering::ahead(body, size, Rc::clone(errand.watch)),
+                Some(size) if !endless => buffering::ahead(body, size, errand.onward.client, Rc::clone(errand.watch)),
                 _ => body,
             }
         };

@@ -27,7 +27,7 @@ struct Passed {
 /// Passes a request on, if it and its place are plain and somebody has a connection open for it.
 pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
     let shared = &worker.shared;
-    if head.method() != Method::Get || head.form() != TargetForm::Origin || shared.client_requests_max.is_some() {
+    if head.method() != Method::Get || head.form() != TargetForm::Origin {
         return None;
     }
     let onward = worker.onward(head, peer);
@@ -39,9 +39,12 @@ pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &m
     let (true, Some(group), Action::Pass(pass)) = (place.is_plain, &place.group, &place.rules.action) else {
         return None;
     };
+    let watch = Watch::new(head, peer, worker.log.as_ref(), &shared.trusted);
+    if !worker.seat(&onward, &watch) {
+        return None; // the other way says so
+    }
     let key = affinity::key(&group.conf.policy, &onward);
     let lease = group.acquire_now(&Ask { key, ..Ask::default() }, &shared.sealer, || shared.now_ms())?;
-    let watch = Watch::new(head, peer, worker.log.as_ref(), &shared.trusted);
     shared.counters.requests.up();
     watch.routed(&place.label, &place.metrics);
     group.budget.deposit();
@@ -82,6 +85,7 @@ impl Passage for Passed {
             return false;
         }
         let upstream = &self.lease.upstream;
+        self.worker.shared.counters.passed.up();
         self.watch.answered_at_once(upstream, head.status().as_u16(), content.len());
         if let Some(group) = self.worker.shared.place_at(self.place).and_then(|place| place.group.as_ref()) {
             self.worker.note_success(group, upstream);
