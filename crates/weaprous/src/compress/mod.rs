@@ -12,8 +12,8 @@
 //! assert!(response.bytes().len() < 200);
 //! ```
 //!
-//! **What is left alone**: event streams, what is encoded already, ranges and 206, `Cache-Control: no-transform`,
-//! media types that do not shrink (images, video, archives, fonts), and less than [`BYTES_MIN`] bytes.
+//! **What is left alone**: event streams, what is encoded already, ranges and 206, `Cache-Control: no-transform` of either
+//! side, what carries a digest of its bytes (`Content-Digest`, `Repr-Digest`, RFC 9530), media types that do not shrink (images, video, archives, fonts), and less than [`BYTES_MIN`] bytes.
 //!
 //! **Secrets beside what others wrote** are left alone too. Who sees the length of encrypted answers, and can put
 //! words into them, finds out a secret in the same answer by compressing guesses with it (BREACH). So nothing is
@@ -61,6 +61,9 @@ impl Coding {
         }
     }
 }
+
+/// Fields that hold a digest of the bytes as they are: of others it would be wrong.
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
 /// The layer that compresses: see the module's text for when it does.
 #[derive(Debug, Clone)]
@@ -141,6 +144,7 @@ impl Compress {
         let fields = &response.fields;
         let is_whole = response.status != StatusCode::PARTIAL_CONTENT && !fields.contains("content-range");
         let is_plain = !fields.contains("content-encoding") && !says(fields, "no-transform");
+        let is_plain = is_plain && !DIGESTS.iter().any(|name| fields.contains(name));
         let is_long = length(response, method).is_none_or(|length| length >= self.bytes_min.max(1));
         let has_content = !response.status.forbids_body();
         let is_safe = self.trusts_routes || !may_hold_secrets(fields, has_credentials);
@@ -151,6 +155,7 @@ impl Compress {
         if response.status == StatusCode::NOT_MODIFIED {
             // As the 200 would have had them, as far as that can be told without its content.
             if self.choose(&asked.accept_encoding).is_some() {
+                vary(&mut response.fields);
                 weaken_etag(&mut response.fields);
             }
             return;
@@ -197,9 +202,12 @@ impl Asked {
     fn of(head: &RequestHead) -> Self {
         let fields = head.fields_named("accept-encoding");
         let values: Vec<&str> = fields.filter_map(|value| std::str::from_utf8(value).ok()).collect();
+        let mut listed = head.fields_named("cache-control").flat_map(engine::tokens);
+        // Whoever wants the bytes as they are (RFC 9111 §5.2.1.6) takes no coding.
+        let is_strict = listed.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"));
         Self {
             method: head.method(),
-            accept_encoding: values.join(","),
+            accept_encoding: if is_strict { String::new() } else { values.join(",") },
             has_credentials: ["cookie", "authorization"].iter().any(|name| head.field(name).is_some()),
         }
     }
@@ -319,6 +327,43 @@ mod tests {
         check("identity, gzip;q=0.5", None);
         check("identity;q=0.5, gzip", Some("gzip"));
         check("gzip;q=x", None);
+    }
+
+    #[test]
+    fn what_must_stay_as_it_is_does() {
+        let asked = |accept_encoding: &str| Asked {
+            method: Method::Get,
+            accept_encoding: accept_encoding.to_owned(),
+            has_credentials: false,
+        };
+        let encoded = |name: &str, value: &str| {
+            let mut response = Response::text(StatusCode::OK, "words ".repeat(1000)).field(name, value);
+            Compress::new().apply(&mut response, &asked("gzip"));
+            response.fields.contains("content-encoding")
+        };
+        assert!(encoded("x-field", "1"));
+        for (name, value) in [
+            ("content-digest", "sha-256=:AAAA:"),
+            ("repr-digest", "sha-256=:AAAA:"),
+            ("digest", "sha-256=AAAA"),
+            ("content-md5", "AAAA"),
+            ("cache-control", "max-age=1, No-Transform"),
+            ("content-encoding", "identity"),
+            ("content-range", "bytes 0-1/2"),
+        ] {
+            let mut response = Response::text(StatusCode::OK, "words ".repeat(1000)).field(name, value);
+            Compress::new().apply(&mut response, &asked("gzip"));
+            assert_eq!(response.body.exact_len(), Some(6000), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_304_says_what_its_200_would() {
+        let mut response = Response::new(StatusCode::NOT_MODIFIED).field("etag", "\"a\"").field("vary", "Cookie");
+        let asked = Asked { method: Method::Get, accept_encoding: "gzip".to_owned(), has_credentials: false };
+        Compress::new().apply(&mut response, &asked);
+        assert_eq!(response.fields.get_str("etag"), Some("W/\"a\""));
+        assert_eq!(response.fields.get_str("vary"), Some("Cookie, Accept-Encoding"));
     }
 
     #[test]
