@@ -1,6 +1,6 @@
 //! Early hints on their way from an upstream to a client (103, RFC 8297).
 
-use engine::{Client, EarlyHints, ResponseHead, StatusCode};
+use engine::{Client, EarlyHints, Fields, ResponseHead, StatusCode};
 
 use crate::conf;
 use crate::headers;
@@ -26,8 +26,17 @@ fn hand_on(hints: &EarlyHints, head: &ResponseHead) {
         return;
     }
     // What cannot be handed on is only a hint.
-    let Ok(mut fields) = headers::to_client(head) else { return };
-    // The answer says it again if it is meant; a hint must have no effect.
-    fields.remove("set-cookie");
+    let Ok(received) = headers::to_client(head) else { return };
+    let mut fields = Fields::new();
+    for (name, value) in received.iter().filter(|(name, _)| is_hint(name)) {
+        let _ = fields.append(name, value); // it was one of an answer
+    }
     hints.send(&fields);
+}
+
+/// Whether browsers do anything with a field before the answer, whose fields alone the operator's rules are for: one that
+/// `remove_header` keeps from clients is not to come this way, nor a cookie have an effect.
+fn is_hint(name: &str) -> bool {
+    const NAMES: [&str; 4] = ["link", "content-security-policy", "referrer-policy", "integrity-policy"];
+    NAMES.iter().any(|hint| hint.eq_ignore_ascii_case(name))
 }

@@ -14,7 +14,8 @@ pub(crate) fn is_plain(path: &str) -> bool {
 /// All readings of a path that differ from it: each step is one that some program takes and another does not.
 pub(crate) fn readings(path: &str) -> Vec<String> {
     let mut found: Vec<String> = vec![path.to_owned()];
-    for step in [without_parameters, decoded, before_nul, with_single_slashes, without_dots] {
+    // Parameters may be looked for before or after escapes are decoded.
+    for step in [without_parameters, decoded, without_parameters, before_nul, with_single_slashes, without_dots] {
         for index in 0..found.len() {
             let other = step(&found[index]);
             if !found.contains(&other) {
@@ -128,6 +129,7 @@ mod tests {
             assert!(all.iter().any(|reading| reading == expect), "{expect}: {all:?}");
         }
         assert!(all.len() < 16, "{all:?}");
+        assert!(readings("/admin%3bx/y").iter().any(|reading| reading == "/admin/y"));
         assert!(readings("/.well-known/a").is_empty());
     }
 }

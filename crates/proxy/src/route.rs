@@ -279,6 +279,8 @@ mod tests {
             "/x/%2e%2e/admin/x",
             "/x/..;/admin/x",
             "/admin;a=b/x",
+            "/admin%3Ba=b/x",
+            "/x/..%3b/admin/x",
             "/;/admin/x",
             "/x//../admin/x",
             "/x//../../admin/x",

@@ -10,7 +10,7 @@ use testkit::RawResponse;
 
 use crate::harness::*;
 
-const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=1\r\n\r\n";
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=1\r\nServer: x\r\nX-Internal: 1\r\n\r\n";
 
 /// An upstream that gives a hint and answers only when it is told to.
 fn hinting() -> (Hostile, mpsc::Sender<()>) {

@@ -275,6 +275,37 @@ fn an_upstream_that_breaks_off_never_looks_complete() {
 }
 
 #[test]
+fn whoever_is_gone_frees_the_upstream_over_tls_and_http2_as_well() {
+    let (say, said) = mpsc::channel();
+    let silent = hostile(move |_, mut wire| {
+        if wire.try_head().is_some() {
+            say.send("asked").unwrap();
+            let _ = wire.rest();
+            say.send("closed").unwrap();
+        }
+    });
+    let front = secure(&everything_to(&[silent.address()], ""));
+    let in_flight = || front.proxy.snapshot().upstreams[0].in_flight;
+    let mut client = front.connect(b"http/1.1");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(said.recv_timeout(DEADLINE), Ok("asked"));
+    socket2::SockRef::from(&client.sock).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    eventually("the upstream is free", || in_flight() == 0);
+    assert_eq!(said.recv_timeout(DEADLINE), Ok("closed"));
+    block_on(async {
+        let mut client = front.client().await;
+        let (_answer, _) = client.send_request(asked("GET", "/").body(()).unwrap(), true).unwrap();
+        while said.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(in_flight(), 1);
+    }); // and with it the client's connection ends
+    eventually("the upstream is free", || in_flight() == 0);
+    assert_eq!(said.recv_timeout(DEADLINE), Ok("closed"));
+}
+
+#[test]
 fn http1_over_tls_reaches_the_same_place() {
     let mirror = mirror();
     let front = secure(&everything_to(&[address(&mirror)], ""));
