@@ -95,6 +95,21 @@ impl Body {
         }
     }
 
+    /// Counts bytes of a body of a declared length that were taken elsewhere; false, and nothing is counted, where it
+    /// cannot have as many.
+    pub(crate) fn skip(&mut self, count: u64) -> bool {
+        match &mut self.state {
+            State::Length(left) if *left >= count => {
+                *left -= count;
+                if *left == 0 {
+                    self.state = State::Done;
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Says that no bytes follow: an error unless that is how this body ends.
     pub(crate) fn handle_eof(&mut self) -> Result<(), ErrorKind> {
         match self.state {

@@ -201,10 +201,21 @@ impl RequestDecoder {
 
     /// Takes a head into `slot`; false when it is not complete.
     fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
+        let mut facts = Facts::default();
         if self.partial.is_none()
-            && let Some(ScannedRequest { line, fields, facts, length }) = scan::request_head(input, &self.limits)
+            && let Some(ScannedRequest { line, mut fields, length }) =
+                scan::request_head(input, &self.limits, &mut facts)
         {
-            return self.take_head(input, length, line, fields, &facts, slot);
+            let Some(verdict) = Verdict::usual(&line, &facts) else {
+                return self.take_head(input, length, line, fields, &facts, slot);
+            };
+            self.leading_lines = 0;
+            self.keep_alive = true;
+            self.state = State::NoBody;
+            fields.set_bytes(&input[..length]);
+            input.advance(length);
+            *slot = Some(RequestHead::new(line, fields, verdict));
+            return Ok(true);
         }
         self.poll_partial(input, slot)
     }
@@ -229,7 +240,6 @@ impl RequestDecoder {
     }
 
     /// Judges a head and gives it its bytes from the front of `input`.
-    #[inline(always)]
     fn take_head(
         &mut self,
         input: &mut BytesMut,
@@ -344,6 +354,15 @@ impl ResponseDecoder {
             self.end_message();
         }
         ended.map_err(|kind| self.fail(kind))
+    }
+
+    /// Says that the next `count` bytes of the body were taken without being given to the decoder. False, and nothing
+    /// is skipped, where no body of a declared length has as many left.
+    pub fn skip(&mut self, count: u64) -> bool {
+        match &mut self.state {
+            State::Body(body) => body.skip(count),
+            _ => false,
+        }
     }
 
     /// Whether no response is under way or expected: the connection may be reused if `input` is empty

@@ -39,27 +39,23 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Judges a head as a whole, whose fields have been read.
+    /// Of the usual head without content, of which only `Host` decides anything: what [`Verdict::of`] makes of it.
     #[inline]
-    pub(crate) fn of(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
-        if let (Some(host), true) = (facts.host, facts.say_nothing_else())
-            && line.version == Version::Http11
-            && line.target.authority.is_empty()
-        {
-            // The usual head without content: what the rest would make of it.
-            return Ok(Self {
-                host: host.value_range(),
-                framing: Framing::None,
-                keep_alive: true,
-                expects_continue: false,
-                upgrade: false,
-                seen: Signs::NONE,
-            });
-        }
-        Self::of_any(line, facts)
+    pub(crate) fn usual(line: &RequestLine, facts: &Facts) -> Option<Self> {
+        let host = facts.host?;
+        let is_usual = facts.say_nothing_else() && line.version == Version::Http11 && line.target.authority.is_empty();
+        is_usual.then(|| Self {
+            host: host.value_range(),
+            framing: Framing::None,
+            keep_alive: true,
+            expects_continue: false,
+            upgrade: false,
+            seen: Signs::NONE,
+        })
     }
 
-    fn of_any(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
+    /// Judges a head as a whole, whose fields have been read.
+    pub(crate) fn of(line: &RequestLine, facts: &Facts) -> Result<Self, ErrorKind> {
         let version = line.version;
         let host = match facts.host {
             None if version == Version::Http11 => return Err(ErrorKind::HostMissing),
@@ -325,4 +321,33 @@ fn offers(fields: &ReceivedFields, meant: bool) -> impl Iterator<Item = &str> {
         .flat_map(tokens)
         .filter_map(|offer| std::str::from_utf8(offer).ok())
         .filter(|offer| !offer.eq_ignore_ascii_case("h2c"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Limits, scan};
+
+    /// What is judged in short is judged as it would be at length.
+    #[test]
+    fn a_usual_head_is_a_head_like_others() {
+        let judge = |fields: &str| {
+            let text = format!("GET /a?b HTTP/1.1\r\n{fields}\r\n");
+            let mut facts = Facts::default();
+            let found = scan::request_head(text.as_bytes(), &Limits::default(), &mut facts).unwrap();
+            let at_length = Verdict::of(&found.line, &facts).map(|verdict| format!("{verdict:?}"));
+            (Verdict::usual(&found.line, &facts).map(|verdict| format!("{verdict:?}")), at_length)
+        };
+        for fields in ["Host: a\r\n", "Accept: */*\r\nhost: 127.0.0.1:80\r\nX-Y: z\r\n", "Host: a_b\r\nCookie: c=d\r\n"]
+        {
+            let (usual, at_length) = judge(fields);
+            assert_eq!(Ok(usual.unwrap()), at_length, "{fields:?}");
+        }
+        for unusual in ["Content-Length: 0", "Connection: close", "Expect: 100-continue", "TE: trailers", "Upgrade: x"]
+        {
+            assert!(judge(&format!("Host: a\r\n{unusual}\r\n")).0.is_none(), "{unusual}");
+        }
+        assert_eq!(judge("X: y\r\n"), (None, Err(ErrorKind::HostMissing)));
+    }
 }

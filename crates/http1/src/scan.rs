@@ -15,14 +15,14 @@ use crate::{Limits, Method, ReceivedFields, Version};
 /// Bytes looked at in one step: what the smallest vector registers hold.
 const BLOCK: usize = 16;
 
-/// A whole head: what it begins with, its fields' facts, and its fields but for their bytes.
+/// A whole head: what it begins with, its fields but for their bytes, and in `facts`, which are empty before, what they
+/// say.
 #[inline]
-pub(crate) fn request_head(input: &[u8], limits: &Limits) -> Option<ScannedRequest> {
+pub(crate) fn request_head(input: &[u8], limits: &Limits, facts: &mut Facts) -> Option<ScannedRequest> {
     let window = &input[..input.len().min(limits.head_bytes())];
     let (line, mut at) = request_line(window, limits)?;
     let mut fields = ReceivedFields::default();
     let spans = fields.spans_mut();
-    let mut facts = Facts::default();
     while window.get(at..at + 2)? != b"\r\n" {
         let host = if facts.host.is_none() { host_line(window, at) } else { None };
         let (span, next_line) = if let Some((span, next_line)) = host {
@@ -39,14 +39,13 @@ pub(crate) fn request_head(input: &[u8], limits: &Limits) -> Option<ScannedReque
         spans.push(span);
         at = next_line;
     }
-    Some(ScannedRequest { line, fields, facts, length: at + 2 })
+    Some(ScannedRequest { line, fields, length: at + 2 })
 }
 
 /// What [`request_head`] has found.
 pub(crate) struct ScannedRequest {
     pub(crate) line: RequestLine,
     pub(crate) fields: ReceivedFields,
-    pub(crate) facts: Facts,
     pub(crate) length: usize,
 }
 
@@ -162,7 +161,7 @@ fn host_line(window: &[u8], start: usize) -> Option<(FieldSpan, usize)> {
 }
 
 /// How many digits stand in front that make up a port; one at least.
-#[inline(always)]
+#[inline]
 fn port_digits(bytes: &[u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
     const LAST: u64 = u64::from_be_bytes(*b"\0\0\x0065535");

@@ -398,7 +398,7 @@ where
             return Flow::Broken;
         }
         let mut response = None;
-        match self.call(&mut desk.head, body, peer, &mut response) {
+        match self.call(&mut desk.head, &mut body, peer, &mut response) {
             Ok(Poll::Ready(())) => respond(desk, worker, idle, asked, &mut response),
             Ok(Poll::Pending) => {
                 let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
@@ -446,18 +446,19 @@ where
 
     /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.
     ///
-    /// Head and response pass through slots because they are large: this way each is copied once.
+    /// What is large passes through places of the caller's: this way it is copied less often.
     fn call(
         &self,
         head: &mut Option<RequestHead>,
-        body: Body,
+        body: &mut Body,
         peer: &Rc<Peer>,
         response: &mut Option<Response>,
     ) -> Result<Poll<()>, ()> {
         let mut slot = self.answer.borrow_mut();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let Some(head) = head.take() else { return Poll::Pending };
-            slot.set(Some((self.call)(&self.service, Request::new(head, body, peer.clone()))));
+            let request = Request::new(head, std::mem::take(body), peer.clone());
+            slot.set(Some((self.call)(&self.service, request)));
             let Some(answer) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
             let polled = answer.poll(&mut Context::from_waker(Waker::noop()));
             polled.map(|answered| {
