@@ -51,6 +51,11 @@ impl Listeners {
         self.inherited.clear();
     }
 
+    /// Whether an address is listened on already. The system would let us do so twice.
+    pub(crate) fn has(&self, address: SocketAddr) -> bool {
+        self.open.iter().any(|open| open.wanted == address || open.bound == address)
+    }
+
     /// The sockets of an address that is open, once more, and where it is bound.
     pub(crate) fn again(&self, wanted: SocketAddr) -> io::Result<Option<(SocketAddr, Vec<TcpListener>)>> {
         let Some(open) = self.open.iter().find(|open| open.wanted == wanted) else { return Ok(None) };
@@ -119,7 +124,9 @@ mod tests {
         assert_eq!(listeners.clones().unwrap().len(), 5);
         let again = |wanted| listeners.again(wanted).unwrap().map(|(bound, sockets)| (bound, sockets.len()));
         assert_eq!((again(two), again(any_port)), (Some((two, 3)), Some((one, 2))));
+        assert!(listeners.has(one) && listeners.has(any_port) && listeners.has(two));
         assert_eq!(listeners.close(any_port), Some(one));
+        assert!(!listeners.has(one) && !listeners.has(any_port));
         assert_eq!(listeners.clones().unwrap().len(), 3);
     }
 

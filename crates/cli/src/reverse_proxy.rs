@@ -18,7 +18,7 @@ use crate::stop::{GRACE, INTERRUPTED};
 use crate::systemd::{self, Notify};
 use crate::tls::with_files;
 use anyhow::Context as _;
-use engine::{Running, Server, Stop, Tls, TrustedProxies};
+use engine::{Connections, Running, Server, Stop, Tls, TrustedProxies};
 use proxy::conf::{Listen, ListenTls, Network};
 use proxy::{Admin, Config, Legacy, LogSettings, LogTarget, Proxy, Token};
 use std::ffi::OsString;
@@ -119,9 +119,10 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
         let sockets = listeners.get(front.address, front.origin)?;
         server = add_front(server, sockets, front, &mut secure, &proxy)?;
     }
+    let connections = server.connections();
     let admin = match config.admin {
         Some(address) => {
-            let admin = admin(args, &proxy, address)?.counting(server.connections());
+            let admin = admin(args, &proxy, address)?.counting(connections.clone());
             let sockets = listeners.get(address, "--admin-port")?;
             server = server.listen_on(sockets, admin.service()).context("the admin page cannot be served")?;
             server.local_addrs().last().copied()
@@ -150,6 +151,8 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
         running,
         listeners,
         fronts,
+        admin_at: config.admin,
+        connections,
         at_start: AtStart::of(&config),
         signals,
         notify: Notify::from_env(),
@@ -316,21 +319,19 @@ fn read_short(path: &Path) -> io::Result<String> {
 /// What the configuration said when this process began and only the next one can do otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct AtStart {
-    admin: Option<SocketAddr>,
     defer_accept: Option<Duration>,
     sticky_key: Option<PathBuf>,
 }
 
 impl AtStart {
     fn of(config: &Config) -> Self {
-        Self { admin: config.admin, defer_accept: config.defer_accept, sticky_key: config.sticky_key.clone() }
+        Self { defer_accept: config.defer_accept, sticky_key: config.sticky_key.clone() }
     }
 
     /// The directives that say something else now.
     fn changed(&self, config: &Config) -> Vec<&'static str> {
         let now = Self::of(config);
         let all = [
-            ("admin", self.admin == now.admin),
             ("defer_accept", self.defer_accept == now.defer_accept),
             ("sticky_key", self.sticky_key == now.sticky_key),
         ];
@@ -347,6 +348,9 @@ struct Operator {
     listeners: Listeners,
     /// What is served to clients, as it is configured.
     fronts: Vec<Front>,
+    /// Where the admin page is configured to be.
+    admin_at: Option<SocketAddr>,
+    connections: Connections,
     at_start: AtStart,
     signals: Signals,
     notify: Notify,
@@ -451,10 +455,20 @@ impl Operator {
                 Err(failure) => return Err(self.give_back(&added, failure)),
             }
         }
+        let admin = match self.prepare_admin(config.admin) {
+            Ok(admin) => admin,
+            Err(failure) => return Err(self.give_back(&added, failure)),
+        };
         let diff = match self.proxy.reload(&config) {
             Ok(diff) => diff,
-            Err(error) => return Err(self.give_back(&added, Failure::Usage(error.to_string()))),
+            Err(error) => {
+                if admin.is_some() {
+                    config.admin.and_then(|address| self.listeners.close(address));
+                }
+                return Err(self.give_back(&added, Failure::Usage(error.to_string())));
+            }
         };
+        self.move_admin(config.admin, admin).await?;
         for Opening { front, tls, sockets, before } in added {
             if let Some(bound) = before {
                 self.running.close(bound).await;
@@ -495,6 +509,33 @@ impl Operator {
             None => (self.listeners.get(front.address, front.origin)?, None),
         };
         Ok(Opening { front: front.clone(), tls, sockets, before })
+    }
+
+    /// Gets what the admin page needs at another address than before, if it is to have one.
+    fn prepare_admin(&mut self, wanted: Option<SocketAddr>) -> Result<Option<AdminOpening>, Failure> {
+        let Some(address) = wanted.filter(|_| wanted != self.admin_at) else { return Ok(None) };
+        let admin = admin(&self.args, &self.proxy, address)?.counting(self.connections.clone());
+        if self.listeners.has(address) {
+            return Err(Failure::Usage(format!("admin {address}: something else is served there")));
+        }
+        Ok(Some((admin, self.listeners.get(address, "`admin`")?)))
+    }
+
+    /// Serves the admin page where it is to be from now on, and no longer where it was.
+    async fn move_admin(&mut self, wanted: Option<SocketAddr>, opening: Option<AdminOpening>) -> Result<(), Failure> {
+        if wanted == self.admin_at {
+            return Ok(());
+        }
+        if let Some((admin, sockets)) = opening {
+            let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
+            self.running.listen_on(sockets, admin.service()).await.context("the admin page cannot be served")?;
+            announce(&[], bound);
+        }
+        let before = std::mem::replace(&mut self.admin_at, wanted);
+        if let Some(bound) = before.and_then(|address| self.listeners.close(address)) {
+            self.running.close(bound).await;
+        }
+        Ok(())
     }
 
     /// Closes what was opened for a configuration that is refused after all.
@@ -570,6 +611,9 @@ impl Operator {
         Ok(())
     }
 }
+
+/// The admin page at an address that it did not have before.
+type AdminOpening = (Admin, Vec<std::net::TcpListener>);
 
 /// A front that is to be served from now on.
 struct Opening {

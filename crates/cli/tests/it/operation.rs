@@ -273,28 +273,53 @@ fn a_changed_file_is_noticed_and_addresses_come_and_go() {
 }
 
 #[test]
-fn another_admin_page_waits_for_the_next_start_and_that_is_said() {
+fn the_admin_page_comes_moves_and_goes_at_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let one = Upstream::start("one");
     let config = to(&[&one], "");
-    let control = folder.path().join("control");
     let file = folder.path().join("proxy.conf");
     let (before, after) = (free_port(), free_port());
-    let with = |port: u16| std::fs::write(&file, format!("admin 127.0.0.1:{port};\n{config}")).unwrap();
-    with(before);
-    let args = ["proxy", "--no-watch", "--server-port", "0", "--config", file.to_str().unwrap(), "--control"];
-    let mut process = Weaprous::start(args.iter().chain(&[control.to_str().unwrap()]));
-    process.wait_for_text(&format!("admin    http://127.0.0.1:{before}"));
-    with(after);
-    process.signal("HUP");
-    process.wait_for_text("`admin` stays as it is until the next start");
-    process.wait_for_text("reloaded nothing has changed; `admin` as changed: not before the next start");
+    let write = |top: &str| std::fs::write(&file, format!("{top}\n{config}")).unwrap();
+    write("");
+    let args = ["proxy", "--no-watch", "--server-port", "0", "--config", file.to_str().unwrap()];
+    let mut process = Weaprous::start(args.iter());
+    let front = process.address("proxy");
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-    assert_eq!(get(at(before), "/healthz", &[]).status, 200);
-    process.signal("USR2");
-    process.wait_for_text(&format!("admin    http://127.0.0.1:{after}"));
-    assert_eq!(get(at(after), "/healthz", &[]).status, 200);
-    signal(pid_of_listener(control.to_str().unwrap()), "TERM");
+    let mut kept = RawClient::connect(front);
+    kept.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(kept.read_response().text(), "one");
+    let gone = |port: u16| {
+        let end = Instant::now() + DEADLINE;
+        while TcpStream::connect(at(port)).is_ok() {
+            assert!(Instant::now() < end, "the admin page is still there");
+        }
+    };
+    for (number, port) in [before, after].into_iter().enumerate() {
+        write(&format!("admin 127.0.0.1:{port};"));
+        process.signal("HUP");
+        process.wait_for_text(&format!("admin    http://127.0.0.1:{port}"));
+        assert_eq!(get(at(port), "/healthz", &[]).status, 200);
+        let status = json(&get(at(port), "/api/status", &[]));
+        assert_eq!(status["reloads"].as_u64(), Some(number as u64 + 1));
+        assert!(status["connections"].as_u64() > Some(0), "{status}");
+    }
+    gone(before);
+
+    for (top, why) in [
+        ("admin 0.0.0.0:9900;".to_owned(), "can be reached from other machines"),
+        (format!("admin {front};"), "something else is served there"),
+    ] {
+        write(&top);
+        process.signal("HUP");
+        process.wait_for_text("is not reloaded");
+        process.wait_for_text(why);
+        assert_eq!(get(at(after), "/healthz", &[]).status, 200, "it stays where it was");
+        assert_eq!(get(front, "/", &[]).text(), "one");
+    }
+    write("");
+    process.signal("HUP");
+    gone(after);
+    assert_eq!(get(front, "/", &[]).text(), "one");
 }
 
 #[test]
