@@ -105,7 +105,8 @@ pub fn write_passed_response(
     let start = out.len();
     let never = !(Special::Date as u8 | Special::Host as u8);
     let mut passes = |name: &[u8]| Special::of(name) & never == 0 && keep(name);
-    let has_date = received.iter_bytes().any(|(name, _)| Special::of(name) == Special::Date as u8 && passes(name));
+    let mut names = received.iter_bytes().map(|(name, _)| name);
+    let has_date = names.any(|name| name.len() == 4 && name.eq_ignore_ascii_case(b"date") && passes(name));
     match (head.status(), has_date) {
         (StatusCode::OK, false) => write_usual_start(out, date),
         (status, has_date) => {
@@ -131,9 +132,12 @@ pub fn write_passed_response(
 /// Appends received fields as they came. They were judged when they were received.
 #[inline]
 fn write_received(out: &mut Vec<u8>, received: &ReceivedFields, mut keep: impl FnMut(&[u8]) -> bool) {
-    for (name, value) in received.iter_bytes() {
+    for (name, value, line) in received.iter_lines() {
         if keep(name) {
-            write_line(out, name, value);
+            match line {
+                Some(line) => out.extend_from_slice(line),
+                None => write_line(out, name, value),
+            }
         }
     }
 }

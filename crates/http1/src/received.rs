@@ -123,6 +123,20 @@ impl ReceivedFields {
         self.spans().iter().map(move |span| (span.name(bytes), span.value(bytes)))
     }
 
+    /// As [`ReceivedFields::iter_bytes`], and the whole line where it came as we would write it: with one space behind the
+    /// colon and none behind the value.
+    pub(crate) fn iter_lines(&self) -> impl Iterator<Item = (&[u8], &[u8], Option<&[u8]>)> {
+        let bytes = self.bytes();
+        self.spans().iter().map(move |span| {
+            let line = bytes.get(usize::from(span.name_start)..usize::from(span.value_end) + 2);
+            let is_usual = span.value_start == span.name_end + 2;
+            let line = line.filter(|line| {
+                is_usual && line[usize::from(span.name_end - span.name_start) + 1] == b' ' && line.ends_with(b"\r\n")
+            });
+            (span.name(bytes), span.value(bytes), line)
+        })
+    }
+
     /// The value of the first field of this name, in any case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.get_all(name).next()

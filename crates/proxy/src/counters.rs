@@ -8,6 +8,7 @@ use crate::metrics::{Number, PerThread};
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) requests: Counter,
+    pub(crate) passed: Counter,
     pub(crate) unrouted: Counter,
     pub(crate) retries: Counter,
     pub(crate) bad_gateway: Counter,
@@ -47,6 +48,8 @@ impl Counter {
 pub struct Snapshot {
     /// Requests received.
     pub requests: u64,
+    /// Those of them that were plain all along: passed on and answered by the front of a worker, without a task.
+    pub passed: u64,
     /// Requests for a host or a path that is not configured.
     pub unrouted: u64,
     /// Attempts after the first one.

@@ -169,7 +169,7 @@ fn add_own(fields: &mut Fields, onward: &Onward<'_>, host: &str) -> Result<(), I
 }
 
 /// What this proxy adds to `Via`.
-pub(crate) fn via(onward: &Onward<'_>) -> SmallVec<[u8; VIA_BYTES_USUAL]> {
+fn via(onward: &Onward<'_>) -> SmallVec<[u8; VIA_BYTES_USUAL]> {
     let mut via = SmallVec::new();
     for part in [onward.head.version().number(), " ", onward.name] {
         via.extend_from_slice(part.as_bytes());

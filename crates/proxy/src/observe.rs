@@ -404,10 +404,11 @@ fn new_id() -> Id {
     NEXT.with(|next| {
         let (thread, count) = next.get();
         next.set((thread, count.wrapping_add(1)));
-        let mut id = Id::new();
-        id.extend_from_slice(&thread);
-        id.extend_from_slice(&hex(count));
-        id
+        let mut id = [0; 2 * ID_HALF_BYTES];
+        let (first, second) = id.split_at_mut(ID_HALF_BYTES);
+        first.copy_from_slice(&thread);
+        second.copy_from_slice(&hex(count));
+        Id::from(id)
     })
 }
 

@@ -309,6 +309,8 @@ pub(crate) struct Base {
     pub(crate) sealer: Sealer,
     /// What this proxy calls itself in `Via`: unlike any other, so that only a real loop is one.
     pub(crate) name: String,
+    /// What it adds to `Via` of requests that came over HTTP/1.1.
+    pub(crate) via: String,
     pub(crate) counters: Counters,
     pub(crate) metrics: Arc<Metrics>,
     /// Servers that earlier configurations named.
@@ -322,10 +324,12 @@ pub(crate) struct Base {
 impl Base {
     fn new(sealer: Sealer) -> Self {
         let metrics = Arc::new(Metrics::new());
+        let name = format!("weaprous-{:08x}", RandomState::new().hash_one(0) as u32);
         Self {
             registry: Registry::new(Arc::clone(&metrics)),
             sealer,
-            name: format!("weaprous-{:08x}", RandomState::new().hash_one(0) as u32),
+            via: format!("1.1 {name}"),
+            name,
             counters: Counters::default(),
             metrics,
             retired: Mutex::default(),
@@ -491,6 +495,11 @@ impl Shared {
         self.place_at(index).ok_or(NoRoute::UnknownPath)
     }
 
+    /// Where in the table the place stands that all requests belong to, if there is one.
+    pub(crate) fn only_index(&self) -> Option<usize> {
+        self.routes.only()
+    }
+
     /// Where in the table a place stands.
     pub(crate) fn place_index(&self, host: &str, port: Option<u16>, path: &str) -> Result<usize, NoRoute> {
         self.routes.find(host, port, path)
@@ -568,6 +577,7 @@ impl Shared {
         };
         Snapshot {
             requests: counters.requests.get(),
+            passed: counters.passed.get(),
             unrouted: counters.unrouted.get(),
             retries: counters.retries.get(),
             bad_gateway: counters.bad_gateway.get(),

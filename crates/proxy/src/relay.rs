@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engine::{
     Answer, Begun, Body, BodyError, Client, ClientError, ClientErrorKind, ClientSettings, Fields, Method,
-    OutgoingRequest, Peer, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop, TargetForm,
-    Upgraded,
+    OutgoingRequest, Peer, Piece, Request, RequestHead, Response, ResponseHead, Service, Source, StatusCode, Stop,
+    TargetForm, Upgraded,
 };
 use smallvec::SmallVec;
 use weaprous::AppService;
@@ -200,15 +200,9 @@ impl Worker {
         watch: &Rc<Watch>,
         started: Option<Started>,
     ) -> Result<Response, Refused> {
-        if let Some(max) = self.shared.client_requests_max {
-            let is_trusted = onward.trusted && onward.client == onward.peer;
-            if !is_trusted && !onward.client.is_loopback() {
-                let Some(seat) = self.crowd.enter(onward.client, max) else {
-                    watch.refused(Reason::ClientRequestsMax);
-                    return Err(crowd::refusal().into());
-                };
-                watch.seated(seat);
-            }
+        if started.is_none() && !self.seat(onward, watch) {
+            watch.refused(Reason::ClientRequestsMax);
+            return Err(crowd::refusal().into());
         }
         let granted = if place.has_gate() {
             Box::pin(gate::pass(&self.shared, place, onward, watch, &|| self.client(&Timeouts::default()))).await?
@@ -226,6 +220,16 @@ impl Worker {
             Action::Respond(respond) => Ok(responded(respond)),
             Action::Files(_) => Ok(Box::pin(self.file(place, onward.head, body, peer)).await?),
         }
+    }
+
+    /// Counts the request among those of its client; false where it has too many.
+    fn seat(&self, onward: &Onward<'_>, watch: &Watch) -> bool {
+        let Some(max) = self.shared.client_requests_max else { return true };
+        let is_trusted = onward.trusted && onward.client == onward.peer;
+        if is_trusted || onward.client.is_loopback() {
+            return true;
+        }
+        self.crowd.enter(onward.client, max).map(|seat| watch.seated(seat)).is_some()
     }
 
     async fn file(&self, place: &Place, head: &RequestHead, body: Body, peer: &Rc<Peer>) -> Result<Response, Page> {
@@ -660,18 +664,25 @@ impl Returning {
     }
 }
 
-impl Source for Returning {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
-            if let Some(Ok(bytes)) = &chunk {
-                self.watch.sent_by(0, bytes.len());
+impl Returning {
+    /// Counts what has come, and ends what does not.
+    fn handle_polled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<Option<Result<T, BodyError>>>,
+        len: impl FnOnce(&T) -> usize,
+    ) -> Poll<Option<Result<T, BodyError>>> {
+        if let Poll::Ready(piece) = polled {
+            match &piece {
+                Some(Ok(piece)) => self.watch.sent_by(0, len(piece)),
+                Some(Err(error)) => {
+                    self.shared.counters.broken_off.up();
+                    self.watch.broken_off();
+                    tracing::debug!(upstream = %self.lease.upstream.address, %error, "upstream broke off its response");
+                }
+                None => {}
             }
-            if let Some(Err(error)) = &chunk {
-                self.shared.counters.broken_off.up();
-                self.watch.broken_off();
-                tracing::debug!(upstream = %self.lease.upstream.address, %error, "upstream broke off its response");
-            }
-            return Poll::Ready(chunk);
+            return Poll::Ready(piece);
         }
         let control = &self.lease.upstream.control;
         let cut = self.cut.get_or_insert_with(|| Box::pin(control.cut().cancelled_owned()));
@@ -682,6 +693,18 @@ impl Source for Returning {
             None if is_cut => Poll::Ready(Some(Err(BodyError::Closed))),
             None => Poll::Pending,
         }
+    }
+}
+
+impl Source for Returning {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let polled = self.body.poll_chunk(cx);
+        self.handle_polled(cx, polled, Bytes::len)
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let polled = self.body.poll_piece(cx);
+        self.handle_polled(cx, polled, Piece::len)
     }
 
     fn exact_len(&self) -> Option<u64> {

@@ -99,6 +99,13 @@ impl Routes {
         names.entry(name.clone()).or_default().push((*port, index));
     }
 
+    /// The location of all requests, where no host and no path is told from another.
+    pub(crate) fn only(&self) -> Option<Place> {
+        let is_default = self.by_name.is_empty() && self.by_suffix.is_empty();
+        let host = self.hosts.get(self.default.filter(|_| is_default)?)?;
+        host.root.filter(|_| !host.has_locations())
+    }
+
     /// The location for a host as the client named it (`port` if it did) and the path it sent.
     pub(crate) fn find(&self, name: &str, port: Option<u16>, path: &str) -> Result<Place, NoRoute> {
         let host = self.host(name, port.unwrap_or(HTTP_PORT)).ok_or(NoRoute::UnknownHost)?;

@@ -34,7 +34,10 @@ pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &m
     if onward.trusted || peer.is_secure() || !headers::is_plain(head) {
         return None;
     }
-    let index = shared.place_index(head.host_name(), head.port(), head.path()).ok()?;
+    let index = match shared.only_index() {
+        Some(index) => index,
+        None => shared.place_index(head.host_name(), head.port(), head.path()).ok()?,
+    };
     let place = shared.place_at(index)?;
     let (true, Some(group), Action::Pass(pass)) = (place.is_plain, &place.group, &place.rules.action) else {
         return None;
@@ -49,21 +52,21 @@ pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &m
     watch.routed(&place.label, &place.metrics);
     group.budget.deposit();
     let mut connection = worker.client(&pass.timeouts).take_kept(lease.upstream.address);
-    if connection.is_some() && write(&onward, &watch, out).is_none() {
+    if connection.is_some() && write(&onward, &watch, &shared.via, out).is_none() {
         connection = None; // closed unused; the other way says what is wrong
     }
     let passage = Box::new(Passed { worker: Rc::clone(worker), place: index, lease, watch });
     Some(Pass { passage, connection })
 }
 
-fn write(onward: &Onward<'_>, watch: &Watch, out: &mut Vec<u8>) -> Option<()> {
+fn write(onward: &Onward<'_>, watch: &Watch, via: &str, out: &mut Vec<u8>) -> Option<()> {
     let host = onward.head.host().as_bytes();
-    let (address, via) = (headers::AddressText::of(onward.peer), headers::via(onward));
+    let address = headers::AddressText::of(onward.peer);
     let own: [(&str, &[u8]); 5] = [
         ("x-forwarded-for", address.as_ref()),
         ("x-forwarded-proto", onward.scheme.as_bytes()),
         ("x-forwarded-host", host),
-        ("via", &via),
+        ("via", via.as_bytes()),
         ("x-request-id", watch.id(onward.head, onward.trusted)),
     ];
     let keep = |name: &[u8]| headers::passes_to_upstream(name) && !is_request_id(name);

@@ -114,12 +114,16 @@ fn requests_look_the_same_by_both_ways() {
     let mirror = mirror();
     let fronts = both_ways(&[address(&mirror)], "");
     fronts.iter().for_each(|front| drop(front.get("warm")));
+    let passed_before = fronts[0].counts().passed;
     let mut random = Random(testkit::seed());
     for _ in 0..400 {
         let request = random_request(&mut random);
         let [short, long] = [shown(&fronts[0], &request), shown(&fronts[1], &request)];
         assert_eq!(short, long, "{request}");
     }
+    let passed = fronts[0].counts().passed - passed_before;
+    assert!(passed > 20, "{passed} of 400 went the shorter way");
+    assert_eq!(fronts[1].counts().passed, 0);
 }
 
 /// What a client makes of the bytes it gets.
@@ -171,6 +175,11 @@ impl Seen {
 
 /// What clients see of an upstream that has answered well before, and then says this and perhaps closes.
 fn seen_both_ways(input: &[u8], then_close: bool) -> [Seen; 2] {
+    asked_both_ways(input, then_close).map(|(seen, _)| seen)
+}
+
+/// The same, and how many requests were passed on.
+fn asked_both_ways(input: &[u8], then_close: bool) -> [(Seen, u64); 2] {
     let input = input.to_vec();
     let upstream = hostile(move |_, mut wire| {
         let is_well = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 4");
@@ -185,8 +194,14 @@ fn seen_both_ways(input: &[u8], then_close: bool) -> [Seen; 2] {
         assert_eq!(front.get("warm").text(), "warm");
         let mut client = front.connect();
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-        Seen::read(&client)
+        (Seen::read(&client), front.counts().passed)
     })
+}
+
+#[test]
+fn the_shorter_way_is_really_another() {
+    let [(_, short), (_, long)] = asked_both_ways(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false);
+    assert_eq!((short, long), (1, 0));
 }
 
 #[test]
@@ -225,6 +240,7 @@ fn responses_of_the_corpus_look_the_same_by_both_ways() {
 #[test]
 fn requests_are_counted_the_same_by_both_ways() {
     let upstream = named("ok");
+    let mut passed = Vec::new();
     let counted = both_ways(&[address(&upstream)], "").map(|front| {
         let mut client = front.connect();
         for _ in 0..5 {
@@ -233,6 +249,7 @@ fn requests_are_counted_the_same_by_both_ways() {
         }
         drop(client);
         eventually("all are over", || front.status().routes[0].in_flight == 0);
+        passed.push(front.counts().passed);
         let status = front.status();
         let (route, server) = (&status.routes[0], &status.servers[0].counts);
         let counts = (status.requests, route.classes, route.bytes_out, route.took.count(), route.retries);
@@ -243,6 +260,7 @@ fn requests_are_counted_the_same_by_both_ways() {
     });
     assert_eq!(counted[0], counted[1]);
     assert_eq!(counted[0].0.0, 5);
+    assert_eq!(passed, [4, 0], "for the first one there is no connection yet");
 }
 
 /// Streams of requests from many clients: nobody gets another's answer, whatever way it goes.
