@@ -62,7 +62,11 @@ const SMOKE: [Kind; 2] = [Kind::Engine, Kind::App];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check_names(&[], &Kind::ALL.map(Kind::name))?;
-    let among: &[Kind] = if options.smoke { &SMOKE } else { &DEFAULT };
+    let among: &[Kind] = match (options.smoke, options.names_peers()) {
+        (true, _) => &SMOKE,
+        (false, false) => &DEFAULT,
+        (false, true) => &Kind::ALL,
+    };
     let kinds = http::chosen(options, among);
     let installed: Vec<_> = kinds.iter().filter_map(|kind| kind.installed()).collect();
     let programs = [&["taskset"], installed.as_slice()].concat();

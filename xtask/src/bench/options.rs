@@ -76,6 +76,11 @@ impl Options {
         self.peers.is_empty() || self.peers.iter().any(|wanted| wanted == name)
     }
 
+    /// Whether servers were chosen by name.
+    pub(crate) fn names_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// Fails on a name in `--only` or `--peers` that nothing has.
     pub(crate) fn check_names(&self, rows: &[&str], peers: &[&str]) -> Result<()> {
         for (asked, known, what) in [(&self.only, rows, "row"), (&self.peers, peers, "server")] {
@@ -99,7 +104,8 @@ mod tests {
     fn names_are_a_list_and_unknown_ones_are_refused() {
         let options = parse("--only plain,json --rounds 2 --smoke").expect("the options are known");
         assert!(options.wants_row("json") && !options.wants_row("new") && options.wants_peer("bare"));
-        assert_eq!((options.rounds, options.smoke), (2, true));
+        assert_eq!((options.rounds, options.smoke, options.names_peers()), (2, true, false));
+        assert!(parse("--peers may").expect("the option is known").names_peers());
         assert!(options.check_names(&["plain", "json"], &[]).is_ok());
         assert!(options.check_names(&["plain"], &[]).is_err());
         assert!(parse("--rouns 2").is_err());
