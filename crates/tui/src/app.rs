@@ -171,6 +171,8 @@ impl App {
             KeyCode::End if control => self.current_mut().scroll = 0,
             KeyCode::Enter if alt => self.editor.insert('\n'),
             KeyCode::Enter => self.submit(),
+            // Enter as the terminal writes it while the screen is not ours yet: whoever types ahead sends lines.
+            KeyCode::Char('j') if control => self.submit(),
             _ => self.edit(key.code, control, alt),
         }
     }

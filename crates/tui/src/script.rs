@@ -164,6 +164,15 @@ fn other_paths_than_direct_are_named() {
 }
 
 #[test]
+fn a_line_typed_before_the_screen_was_there_is_a_line_of_its_own() {
+    let mut stage = Stage::new(80, 10);
+    "hello".chars().for_each(|character| stage.key(KeyCode::Char(character)));
+    stage.chord(KeyModifiers::CONTROL, 'j');
+    assert_eq!(stage.commands().len(), 1);
+    assert_eq!(stage.enter("again").len(), 1);
+}
+
+#[test]
 fn typed_lines_become_commands_for_the_open_channel() {
     let mut stage = Stage::new(80, 8);
     let say = |name: &str, text: &str| Command::Say { channel: channel(name), text: text.to_owned() };
