@@ -1,6 +1,7 @@
 //! Message content: nothing, bytes at hand, or a stream that is produced as fast as it is taken.
 
 use crate::file::FileBody;
+use crate::pipes::Piece;
 use crate::server::Incoming;
 use crate::{Fields, ParseError, ReceivedFields, StatusCode};
 use bytes::{Bytes, BytesMut};
@@ -42,6 +43,17 @@ enum Inner {
     Source(Box<dyn Source>),
 }
 
+impl Inner {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self {
+            Self::Incoming(incoming) => incoming.poll_chunk(cx),
+            Self::Channel(channel) => channel.poll_chunk(cx),
+            Self::File(file) => file.poll_chunk(cx),
+            Self::Source(source) => source.poll_chunk(cx),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
@@ -53,6 +65,12 @@ enum State {
 pub trait Source: 'static {
     /// The next bytes, `None` at the end, or why there is no proper end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// As [`Source::poll_chunk`], where whoever takes it can also take what only the system has seen. A source that hands
+    /// on another body's content as it is hands this on as well, by [`Body::poll_piece`]; the two may be called in turns.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        self.poll_chunk(cx).map_ok(Piece::Chunk)
+    }
 
     /// How many bytes are still to come, where that is known. The message is then sent with a
     /// `Content-Length`, otherwise in chunks.
@@ -186,6 +204,14 @@ impl Body {
         }
     }
 
+    /// As [`Body::poll_chunk`], for whoever hands content on without looking at it.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        match self {
+            Self::Stream(stream) => stream.poll_piece(cx),
+            _ => self.poll_chunk(cx).map_ok(Piece::Chunk),
+        }
+    }
+
     /// All of it.
     ///
     /// # Errors
@@ -276,23 +302,32 @@ fn within(bytes: Bytes, max: u64) -> Result<Bytes, BodyError> {
 
 impl BodyStream {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.poll_inner(|inner| inner.poll_chunk(cx))
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        self.poll_inner(|inner| match inner {
+            Inner::Source(source) => source.poll_piece(cx),
+            inner => inner.poll_chunk(cx).map_ok(Piece::Chunk),
+        })
+    }
+
+    fn poll_inner<T>(
+        &mut self,
+        poll: impl FnOnce(&mut Inner) -> Poll<Option<Result<T, BodyError>>>,
+    ) -> Poll<Option<Result<T, BodyError>>> {
         match self.state {
             State::Open => {}
             State::Ended => return Poll::Ready(None),
             State::Failed => return Poll::Ready(Some(Err(BodyError::Closed))),
         }
-        let chunk = ready!(match &mut self.inner {
-            Inner::Incoming(incoming) => incoming.poll_chunk(cx),
-            Inner::Channel(channel) => channel.poll_chunk(cx),
-            Inner::File(file) => file.poll_chunk(cx),
-            Inner::Source(source) => source.poll_chunk(cx),
-        });
-        match &chunk {
+        let polled = ready!(poll(&mut self.inner));
+        match &polled {
             Some(Ok(_)) => {}
             Some(Err(_)) => self.state = State::Failed,
             None => self.state = State::Ended,
         }
-        Poll::Ready(chunk)
+        Poll::Ready(polled)
     }
 
     fn exact_len(&self) -> Option<u64> {

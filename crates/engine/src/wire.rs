@@ -1,6 +1,7 @@
 //! One socket with its buffers: fills the input, flushes the output, nothing else.
 
 use crate::buffers::{BODY_READ_BYTES, Buffers, HEAD_READ_BYTES};
+use crate::pipes::{self, Piped};
 use crate::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::io::{self, IoSlice};
@@ -68,6 +69,24 @@ impl<Decoder> Wire<Decoder> {
         let count = ready!(pin!(socket.read_buf(&mut self.input)).poll(cx))?;
         self.is_eof |= count == 0;
         Poll::Ready(Ok(count))
+    }
+
+    /// Moves what has come into a pipe, at most `count` bytes; 0 is the end. `None` where that cannot be: then it is to
+    /// be read.
+    pub(crate) fn poll_splice(&mut self, cx: &mut Context<'_>, count: usize) -> Option<Poll<io::Result<Piped>>> {
+        let (Some(Stream::Plain(socket)), true) = (&self.socket, self.input.is_empty()) else { return None };
+        let mut pipe = Piped::take()?;
+        let moved = match socket.poll_splice_in(cx, &mut pipe, count) {
+            Poll::Ready(Err(error)) if is_refusal(&error) => {
+                pipes::give_up();
+                return None;
+            }
+            moved => moved,
+        };
+        Some(moved.map_ok(|count| {
+            self.is_eof |= count == 0;
+            pipe
+        }))
     }
 
     /// Lends an output buffer if there is none yet.
@@ -215,4 +234,12 @@ impl<Decoder> Wire<Decoder> {
     pub(crate) fn take_socket(&mut self) -> Option<Stream> {
         self.socket.take()
     }
+}
+
+/// Whether the system does not move bytes between these, or may not.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+    )
 }

@@ -3,6 +3,7 @@
 
 use super::link::Link;
 use super::{ClientErrorKind, Shared};
+use crate::pipes::{Piece, SPLICED_BYTES_MIN};
 use crate::{Body, BodyError, Fields, Source};
 use bytes::Bytes;
 use http1::{Event, Framing, ResponseHead, Trailers};
@@ -17,6 +18,8 @@ struct Download {
     keep_alive: bool,
     /// Bytes still to come, where the length was declared.
     left: Option<u64>,
+    /// Whether it is long enough for the system to move it by itself.
+    is_large: bool,
     trailers: Option<Trailers>,
 }
 
@@ -33,7 +36,9 @@ pub(super) fn body(shared: &Rc<Shared>, mut link: Box<Link>, head: &ResponseHead
         release(shared, link, keep_alive);
         return Ok(bytes.into());
     }
-    Ok(Body::from_source(Download { link: Some(link), shared: shared.clone(), keep_alive, left, trailers: None }))
+    let is_large = left.is_some_and(|left| left >= SPLICED_BYTES_MIN);
+    let (link, shared) = (Some(link), shared.clone());
+    Ok(Body::from_source(Download { link, shared, keep_alive, left, is_large, trailers: None }))
 }
 
 /// Takes a body that has been received completely.
@@ -75,6 +80,23 @@ impl Source for Download {
             release(&self.shared, link, self.keep_alive);
         }
         Poll::Ready(None)
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let (Some(link), Some(left @ 1..), true) = (&mut self.link, self.left, self.is_large) else {
+            return self.poll_chunk(cx).map_ok(Piece::Chunk);
+        };
+        let Some(polled) = link.poll_splice(cx, left) else { return self.poll_chunk(cx).map_ok(Piece::Chunk) };
+        Poll::Ready(Some(match ready!(polled) {
+            Ok(piped) => {
+                self.left = Some(left - piped.left() as u64);
+                Ok(Piece::Piped(piped))
+            }
+            Err(error) => {
+                self.link = None;
+                Err(error)
+            }
+        }))
     }
 
     fn exact_len(&self) -> Option<u64> {

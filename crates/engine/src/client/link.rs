@@ -5,6 +5,7 @@ use super::deadline::Deadline;
 use super::pool::Destination;
 use super::{ClientErrorKind, ClientSettings, Interims, OutgoingRequest, Stage};
 use crate::buffers::Buffers;
+use crate::pipes::{Piped, SPLICE_BYTES_MAX};
 use crate::server::Socket;
 use crate::stream::Stream;
 use crate::wire::Wire;
@@ -303,13 +304,34 @@ impl Link {
             match self.wire.poll_fill(cx, &self.buffers, bulk) {
                 Poll::Ready(Ok(_)) => self.deadline.clear(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending => {
-                    self.deadline.arm_once(self.settings.body_idle_timeout);
-                    let expired = self.deadline.poll_expired(cx);
-                    return if expired { Poll::Ready(Err(BodyError::TimedOut)) } else { Poll::Pending };
-                }
+                Poll::Pending => return self.poll_idle(cx).map(Err),
             }
         }
+    }
+
+    /// As [`Link::poll_body`], where the system itself can move the next of the `left` bytes: those are in the pipe, and
+    /// never more than belong to the body. `None` where they are to be read.
+    pub(super) fn poll_splice(&mut self, cx: &mut Context<'_>, left: u64) -> Option<Poll<Result<Piped, BodyError>>> {
+        if let Poll::Ready(Err(UploadError::Body(error))) = self.poll_upload(cx) {
+            return Some(Poll::Ready(Err(error)));
+        }
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(SPLICE_BYTES_MAX);
+        Some(match self.wire.poll_splice(cx, count)? {
+            Poll::Ready(Ok(piped)) if piped.left() == 0 => Poll::Ready(Err(BodyError::Closed)),
+            Poll::Ready(Ok(piped)) => {
+                self.deadline.clear();
+                let is_body = self.wire.decoder.skip(piped.left() as u64);
+                Poll::Ready(if is_body { Ok(piped) } else { Err(BodyError::Closed) })
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => self.poll_idle(cx).map(Err),
+        })
+    }
+
+    /// Nothing comes of a body: how much longer is that all right?
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        self.deadline.arm_once(self.settings.body_idle_timeout);
+        if self.deadline.poll_expired(cx) { Poll::Ready(BodyError::TimedOut) } else { Poll::Pending }
     }
 
     /// The next event of what was received, if there is one without reading on.

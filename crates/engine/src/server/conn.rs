@@ -8,6 +8,7 @@ use super::worker::Worker;
 use crate::Peer;
 #[cfg(target_os = "linux")]
 use crate::file::FileBody;
+use crate::pipes::Piped;
 use crate::stream::Stream;
 use crate::wire::Wire;
 use http1::{Event, ParseError, RequestDecoder, RequestHead};
@@ -322,9 +323,8 @@ impl Conn {
         Poll::Pending
     }
 
-    /// Whether a file can be sent to the socket by the system itself.
-    #[cfg(target_os = "linux")]
-    pub(super) fn sends_files(&self) -> bool {
+    /// Whether the system itself can send to the socket, from a file or a pipe.
+    pub(super) fn is_plain(&self) -> bool {
         matches!(self.wire.borrow().stream(), Some(Stream::Plain(_)))
     }
 
@@ -346,6 +346,17 @@ impl Conn {
         }
         self.handle_sent(sent)?;
         Poll::Ready(Ok(sent as u64))
+    }
+
+    /// Sends what is queued and then some of what is in the pipe, within the deadline and rate.
+    pub(super) fn poll_send_piped(&self, cx: &mut Context<'_>, piped: &mut Piped) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        let sent = match self.wire.borrow().stream() {
+            Some(Stream::Plain(socket)) => socket.poll_splice_out(cx, piped),
+            _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        let Poll::Ready(sent) = sent else { return self.poll_blocked(cx).map(Err) };
+        Poll::Ready(self.handle_sent(sent?))
     }
 
     /// Queues what the service says before its answer, unless something else is still to be sent; whether there was any.

@@ -6,6 +6,7 @@ use super::incoming::{self, Incoming};
 use super::worker::Worker;
 use crate::message::OnUpgrade;
 use crate::passing::Resumed;
+use crate::pipes::{Piece, Piped};
 use crate::stream::Stream;
 use crate::{Body, BodyError, Peer, Request, Response, Service, Upgraded};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// Body bytes up to this are copied behind the head; larger ones are written from where they lie.
 pub(super) const COPY_BYTES_MAX: usize = 16 * 1024;
@@ -392,8 +393,11 @@ async fn send_body(conn: &Conn, asked: Asked, encoder: &mut BodyEncoder, body: &
         Body::Stream(_) => {
             #[cfg(target_os = "linux")]
             send_file(conn, encoder, body).await?;
-            while let Some(chunk) = next_chunk(conn, encoder, body).await {
-                send_chunk(conn, encoder, chunk?).await?;
+            while let Some(piece) = next_piece(conn, encoder, body).await {
+                match piece? {
+                    Piece::Chunk(chunk) => send_chunk(conn, encoder, chunk).await?,
+                    Piece::Piped(piped) => send_piped(conn, encoder, piped).await?,
+                }
             }
             body.trailers().filter(|_| asked.wants_trailers)
         }
@@ -410,12 +414,16 @@ async fn send_body(conn: &Conn, asked: Asked, encoder: &mut BodyEncoder, body: &
 
 /// Waits for content, sending meanwhile what there is; fails when the client is gone, or by a panic: the client is
 /// to see that the content is not complete.
-async fn next_chunk(conn: &Conn, encoder: &BodyEncoder, body: &mut Body) -> Option<Result<Bytes, BodyError>> {
+async fn next_piece(conn: &Conn, encoder: &BodyEncoder, body: &mut Body) -> Option<Result<Piece, BodyError>> {
     let may_last_for_ever = encoder.remaining().is_none();
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.poll_chunk(cx))) {
-        Ok(Poll::Ready(chunk)) => {
+    let takes_pipes = !may_last_for_ever && conn.is_plain();
+    let mut poll = |cx: &mut Context<'_>| {
+        if takes_pipes { body.poll_piece(cx) } else { body.poll_chunk(cx).map_ok(Piece::Chunk) }
+    };
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| poll(cx))) {
+        Ok(Poll::Ready(piece)) => {
             conn.handle_content();
-            Poll::Ready(chunk)
+            Poll::Ready(piece)
         }
         Ok(Poll::Pending) if may_last_for_ever => conn.poll_left(cx).map(|()| Some(Err(BodyError::Closed))),
         Ok(Poll::Pending) => conn.poll_gone(cx).map(|()| Some(Err(BodyError::Closed))),
@@ -430,7 +438,7 @@ async fn next_chunk(conn: &Conn, encoder: &BodyEncoder, body: &mut Body) -> Opti
 /// Has the system send content that lies in a file, where it can.
 #[cfg(target_os = "linux")]
 async fn send_file(conn: &Conn, encoder: &mut BodyEncoder, body: &mut Body) -> Result<(), BodyError> {
-    if !conn.sends_files() {
+    if !conn.is_plain() {
         return Ok(());
     }
     let Some(file) = body.as_file() else { return Ok(()) };
@@ -439,6 +447,16 @@ async fn send_file(conn: &Conn, encoder: &mut BodyEncoder, body: &mut Body) -> R
         // Only content of a known length lies in a file, so that nothing is written around it.
         encoder.before_data(&mut Vec::new(), sent).map_err(ours)?;
         file.advance(sent);
+    }
+    Ok(())
+}
+
+/// Has the system send content that it has put into a pipe.
+async fn send_piped(conn: &Conn, encoder: &mut BodyEncoder, mut piped: Piped) -> Result<(), BodyError> {
+    // Only content of a known length comes so, and nothing is written around it.
+    encoder.before_data(&mut Vec::new(), piped.left() as u64).map_err(ours)?;
+    while piped.left() > 0 {
+        poll_fn(|cx| conn.poll_send_piped(cx, &mut piped)).await?;
     }
     Ok(())
 }

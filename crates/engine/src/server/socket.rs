@@ -5,6 +5,7 @@ use super::addresses::{Counted, TooMany};
 use super::reactor::{HUNG_UP, Held, Idle, Key, READ_CLOSED, READABLE, Readiness, WRITABLE};
 use super::sys::{self, More};
 use super::worker::Worker;
+use crate::pipes::Piped;
 use bytes::{Bytes, BytesMut};
 use rustix::fd::OwnedFd;
 use std::io::{self, IoSlice};
@@ -218,6 +219,34 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         // Short means either a full socket or a file that ends: trying again tells which.
         self.poll_write_with(cx, 0, |fd| sys::send_file(fd, file, offset, count))
+    }
+
+    /// Moves into an empty pipe what has come, at most `count` bytes; 0 is the end.
+    pub(crate) fn poll_splice_in(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &mut Piped,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert_eq!(pipe.left(), 0, "else nobody knows whether it is the pipe that has no room");
+        // Short means either that no more has come or that the pipe is full: trying again tells which.
+        let moved = ready!(self.poll_read_with(cx, 0, |fd| match pipe.writer() {
+            Some(writer) => sys::splice(fd, writer, count),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }))?;
+        pipe.handle_filled(moved);
+        Poll::Ready(Ok(moved))
+    }
+
+    /// Sends from a pipe as much as goes of what it holds.
+    pub(crate) fn poll_splice_out(&self, cx: &mut Context<'_>, pipe: &mut Piped) -> Poll<io::Result<usize>> {
+        // Short means a full socket, mostly: trying again tells.
+        let moved = ready!(self.poll_write_with(cx, 0, |fd| match pipe.reader() {
+            Some(reader) => sys::splice(reader, fd, pipe.left()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }))?;
+        pipe.handle_emptied(moved);
+        Poll::Ready(if moved == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(moved) })
     }
 
     /// As writing, when more follows at once.

@@ -75,6 +75,19 @@ pub(super) fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: 
     })
 }
 
+/// Moves bytes from a socket into a pipe or from a pipe into a socket; 0 means that the socket has ended.
+#[cfg(target_os = "linux")]
+pub(super) fn splice(from: impl AsFd, to: impl AsFd, count: usize) -> io::Result<usize> {
+    let flags = rustix::pipe::SpliceFlags::NONBLOCK | rustix::pipe::SpliceFlags::MOVE;
+    retry(|| rustix::pipe::splice(from.as_fd(), None, to.as_fd(), None, count, flags))
+}
+
+/// Only Linux moves bytes so.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn splice(_: impl AsFd, _: impl AsFd, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Whether there is neither a byte to receive nor the end.
 pub(super) fn is_quiet(socket: impl AsFd) -> bool {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;

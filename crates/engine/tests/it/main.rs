@@ -21,6 +21,7 @@ mod listeners;
 mod memory;
 mod passing;
 mod proxied;
+mod splicing;
 mod stopping;
 mod stress;
 mod support;
