@@ -153,7 +153,7 @@ fn host_line(window: &[u8], start: usize) -> Option<(FieldSpan, usize)> {
     let value_start = start + 6;
     let name_end = find(window, value_start, |byte| !is_host_byte(byte));
     let end = match window.get(name_end)? {
-        b':' => name_end + 1 + port_digits(window.get(name_end + 1..)?.first_chunk()?)?,
+        b':' => name_end + 1 + port_digits(*window.get(name_end + 1..)?.first_chunk()?)?,
         _ => name_end,
     };
     let is_line = name_end > value_start && window.get(end..end + 2)? == b"\r\n";
@@ -162,19 +162,19 @@ fn host_line(window: &[u8], start: usize) -> Option<(FieldSpan, usize)> {
 
 /// How many digits stand in front that make up a port; one at least.
 #[inline]
-fn port_digits(bytes: &[u8; 8]) -> Option<usize> {
+fn port_digits(bytes: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
     const LAST: u64 = u64::from_be_bytes(*b"\0\0\x0065535");
-    let word = u64::from_le_bytes(*bytes);
+    let word = u64::from_le_bytes(bytes);
     // 0 to 9 where a digit stands. What else there is sets its highest bit by itself or when this is added; what is
     // carried over changes only bytes behind the first.
-    let numbers = word ^ ONES * 0x30;
-    let others = (numbers | numbers.wrapping_add(ONES * 0x76)) & ONES * 0x80;
+    let numbers = word ^ (ONES * 0x30);
+    let others = (numbers | numbers.wrapping_add(ONES * 0x76)) & (ONES * 0x80);
     let count = (others.trailing_zeros() / u8::BITS) as usize;
     match count {
         1..PORT_DIGITS => Some(count),
         // Of equal length, digits compare as the numbers they make up.
-        PORT_DIGITS => (u64::from_be_bytes(*bytes) >> 24 <= LAST).then_some(count),
+        PORT_DIGITS => (u64::from_be_bytes(bytes) >> 24 <= LAST).then_some(count),
         _ => None,
     }
 }
@@ -347,7 +347,7 @@ mod tests {
                     bytes[at] = byte;
                     let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(8);
                     let expect = is_port(&bytes[..end]).then_some(end);
-                    assert_eq!(port_digits(&bytes), expect, "{bytes:?}");
+                    assert_eq!(port_digits(bytes), expect, "{bytes:?}");
                 }
             }
         }
