@@ -59,7 +59,7 @@ pub use tls::{
     CertificateFiles, ClientAuth, ClientTls, HandshakeError, InvalidServerName, Tls, TlsError, TlsInfo, TlsSettings,
     Trust,
 };
-pub use upgraded::Upgraded;
+pub use upgraded::{Breaker, Upgraded};
 
 /// Fires once, when the program is to stop: no new connections, then an end of those that are open.
 pub type Stop = tokio_util::sync::CancellationToken;

@@ -18,6 +18,20 @@ pub struct Upgraded {
     is_broken: Option<Rc<Cell<bool>>>,
 }
 
+/// Decides what the end of an [`Upgraded`] connection is taken for.
+#[derive(Debug, Clone)]
+pub struct Breaker(Option<Rc<Cell<bool>>>);
+
+impl Breaker {
+    /// Its end, when it is dropped, is to be seen as a failure: a stream of HTTP/2 is then reset (RFC 8441 §5). A
+    /// connection of its own is closed as ever.
+    pub fn break_off(&self) {
+        if let Some(is_broken) = &self.0 {
+            is_broken.set(true);
+        }
+    }
+}
+
 impl Upgraded {
     pub(crate) fn new(socket: Stream, early: Bytes) -> Self {
         Self { early, socket, is_broken: None }
@@ -28,12 +42,15 @@ impl Upgraded {
         Self { early: Bytes::new(), socket, is_broken: Some(is_broken) }
     }
 
+    /// Breaks it off from elsewhere, while somebody else reads and writes.
+    pub fn breaker(&self) -> Breaker {
+        Breaker(self.is_broken.clone())
+    }
+
     /// Breaks the connection off: the other side is to see a failure, not an end, where the protocol below can tell
     /// them apart. What was written last may be lost.
     pub fn reset(self) {
-        if let Some(is_broken) = &self.is_broken {
-            is_broken.set(true);
-        }
+        self.breaker().break_off();
         self.socket.reset();
     }
 }

@@ -84,7 +84,7 @@ impl Service for Relay {
         }
     }
 
-    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<engine::Pass> {
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<engine::Pass>> {
         passing::pass(&self.0.worker(), head, peer, out)
     }
 }
@@ -534,10 +534,14 @@ impl Worker {
         watch.becomes_tunnel();
         Ok(Response::upgrade(fields, move |client| async move {
             let (_open, _lease) = (shared.tunnel_opened(), lease);
-            let client = watch.measured(client);
-            tokio::select! {
-                () = tunnel::splice(client, stream, idle_timeout, &end) => {}
-                () = cut.cancelled() => {}
+            let breaker = client.breaker();
+            let mut client = watch.measured(client);
+            let spliced = tokio::select! {
+                spliced = tunnel::splice(&mut client, stream, idle_timeout, &end) => spliced.is_ok(),
+                () = cut.cancelled() => false,
+            };
+            if !spliced {
+                breaker.break_off(); // what the client has is not all
             }
         }))
     }

@@ -14,7 +14,10 @@ use tokio::time::{Instant, sleep_until};
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Carries bytes both ways until both sides have ended, one fails, nothing moves for `idle_timeout`, or `stop` fires.
-pub(crate) async fn splice<A, B>(client: A, upstream: B, idle_timeout: Duration, stop: &Stop)
+///
+/// # Errors
+/// One side failed: the other is to see that what it has is not all.
+pub(crate) async fn splice<A, B>(client: A, upstream: B, idle_timeout: Duration, stop: &Stop) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -27,13 +30,12 @@ where
     };
     tokio::select! {
         ended = both => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "tunnel broke");
-            }
+            ended.inspect_err(|error| tracing::debug!(%error, "tunnel broke"))?;
         }
         () = idle(&moved, idle_timeout) => tracing::debug!("tunnel closed after long silence"),
         () = stop.cancelled() => {}
     }
+    Ok(())
 }
 
 /// Copies until the end of `from`, then ends `to`.
@@ -68,6 +70,9 @@ async fn idle(moved: &Cell<Instant>, timeout: Duration) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, ready};
+    use tokio::io::ReadBuf;
 
     fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -92,8 +97,44 @@ mod tests {
                 client.read_to_string(&mut heard).await.unwrap();
                 assert_eq!(heard, "answer");
             };
-            tokio::join!(splice(near, far, Duration::from_hours(1), &stop), talk);
+            tokio::join!(splice(near, far, Duration::from_hours(1), &stop), talk).0.unwrap();
         });
+    }
+
+    #[test]
+    fn a_side_that_fails_is_told() {
+        run(async {
+            let (_client, near) = tokio::io::duplex(64);
+            let (mut upstream, far) = tokio::io::duplex(64);
+            let far = Failing(far);
+            upstream.write_all(b"x").await.unwrap();
+            let ended = splice(near, far, Duration::from_hours(1), &Stop::new()).await;
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        });
+    }
+
+    /// Fails when something is read.
+    struct Failing(tokio::io::DuplexStream);
+
+    impl AsyncRead for Failing {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+
+    impl AsyncWrite for Failing {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
     }
 
     #[test]
@@ -101,7 +142,7 @@ mod tests {
         run(async {
             let (mut client, near) = tokio::io::duplex(64);
             let (mut upstream, far) = tokio::io::duplex(64);
-            splice(near, far, Duration::from_millis(20), &Stop::new()).await;
+            splice(near, far, Duration::from_millis(20), &Stop::new()).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
             assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
         });
@@ -114,7 +155,7 @@ mod tests {
             let (mut upstream, far) = tokio::io::duplex(64);
             let stop = Stop::new();
             stop.cancel();
-            splice(near, far, Duration::from_hours(1), &stop).await;
+            splice(near, far, Duration::from_hours(1), &stop).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
             assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
         });

@@ -37,6 +37,11 @@ fn answer(request: Request) -> Response {
             io.read_u8().await.unwrap();
             io.reset();
         }),
+        "/broken" => request.upgrade("websocket", async |mut io: Upgraded| {
+            let breaker = io.breaker();
+            io.read_u8().await.unwrap();
+            breaker.break_off();
+        }),
         "/greet" => request.upgrade("websocket", async |mut io| io.write_all(b"hello").await.unwrap()),
         "/head" => {
             let mut fields = Fields::new();
@@ -138,7 +143,7 @@ fn what_breaks_is_cancelled() {
     let (server, authority) = serve();
     block_on(async {
         let mut sender = client(&server, &authority).await;
-        for target in ["/panic", "/reset"] {
+        for target in ["/panic", "/reset", "/broken"] {
             let (answer, mut stream) = open(&mut sender, target, "websocket").await;
             assert_eq!(answer.status(), 200, "{target}");
             let mut receive = answer.into_body();
