@@ -10,18 +10,11 @@
 //!                                                        ──▶ Passage::resume: a future like that of Service::call
 //! ```
 
-use crate::client::{Begun, Kept};
+use crate::client::Begun;
 use crate::{Request, Response, ResponseHead};
-use std::fmt;
 use std::pin::Pin;
 
-/// A request that a service passes on: see [`Service::pass`](crate::Service::pass).
-pub struct Pass {
-    /// What goes on with it.
-    pub passage: Box<dyn Passage>,
-    /// The connection to send it by; `None` where it is to be resumed at once.
-    pub connection: Option<Kept>,
-}
+pub use crate::server::Pass;
 
 /// A request on its way. Dropped, it is over.
 pub trait Passage: 'static {
@@ -31,16 +24,10 @@ pub trait Passage: 'static {
     /// False, with nothing written, where the answer is to be made in another way: then the request is resumed.
     fn answer(&mut self, head: &ResponseHead, content: &[u8], date: &[u8; 29], out: &mut Vec<u8>) -> bool;
 
-    /// Goes on as [`Service::call`](crate::Service::call) would. `begun` is the connection that the request was written
-    /// for: see [`Client::send_begun`](crate::Client::send_begun).
-    fn resume(self: Box<Self>, request: Request, begun: Option<Box<Begun>>) -> Resumed;
+    /// Goes on as [`Service::call`](crate::Service::call) would; called once, and nothing after it. `begun` is the
+    /// connection that the request was written for: see [`Client::send_begun`](crate::Client::send_begun).
+    fn resume(&mut self, request: Request, begun: Option<Box<Begun>>) -> Resumed;
 }
 
 /// The answer of a request that was resumed.
 pub type Resumed = Pin<Box<dyn Future<Output = Response>>>;
-
-impl fmt::Debug for Pass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("connection", &self.connection).finish_non_exhaustive()
-    }
-}

@@ -20,7 +20,7 @@ pub trait Service: 'static {
     /// Asked for requests of HTTP/1.1 without content, in plain text, whose connection lives on. With `None` nothing was
     /// written, and [`Service::call`] is asked.
     #[inline]
-    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
         let _ = (head, peer, out);
         None
     }
@@ -41,7 +41,7 @@ impl<S: Service> Service for Rc<S> {
         S::call(self, request)
     }
 
-    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
         S::pass(self, head, peer, out)
     }
 }
@@ -51,7 +51,7 @@ impl<S: Service> Service for Arc<S> {
         S::call(self, request)
     }
 
-    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
         S::pass(self, head, peer, out)
     }
 }

@@ -8,12 +8,11 @@ use super::exchange::{
     ANSWERS_PER_TURN_MAX, Asked, COPY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Start, UNANSWERED, framing_of, is_refused,
     resume, write_head_to, write_usual_to,
 };
-use super::passing::{Outbox, Passing, Stage};
+use super::passing::{Outbox, Pass, Stage};
 use super::reactor::{Held, Idle, Key, READ_CLOSED, READABLE};
 use super::sys::{self, More};
 use super::worker::Worker;
 use super::{Socket, Welcome};
-use crate::passing::Pass;
 use crate::stream::Stream;
 use crate::{Body, Peer, Request, Response, Service};
 use bytes::{Bytes, BytesMut};
@@ -64,7 +63,7 @@ pub(super) enum Served {
     Idle(Idle),
     Closed,
     /// Its request was passed on, and is in the outbox.
-    Passing(Idle, Box<Passing>),
+    Passing(Idle, Box<Pass>),
     /// A task looks after it.
     Held,
 }
@@ -87,7 +86,7 @@ pub(super) trait Site {
         worker: &Rc<Worker>,
         key: Key,
         idle: Idle,
-        passing: Box<Passing>,
+        passing: Box<Pass>,
         bits: u8,
     ) -> Served;
 
@@ -132,7 +131,7 @@ enum Flow<Answer> {
     /// The connection is of no use any more.
     Broken,
     /// It was passed on.
-    Passed(Box<Passing>),
+    Passed(Box<Pass>),
     /// Boxed, because it is large and rare.
     Escalate(Box<Start<Answer>>),
 }
@@ -293,7 +292,7 @@ where
         worker: &Rc<Worker>,
         key: Key,
         idle: Idle,
-        mut passing: Box<Passing>,
+        mut passing: Box<Pass>,
         bits: u8,
     ) -> Served {
         let start = if passing.stage == Stage::Answered {
@@ -302,10 +301,10 @@ where
         } else {
             let begun = passing.begun(&desk.outbox);
             let is_loan = !passing.is_unusual;
-            let Passing { head, passage, .. } = *passing;
+            let Some(head) = passing.head.take() else { return self.give_up(desk, worker, key, idle) };
             let asked = Asked::of(&head);
             let request = Request::new(head, Body::Empty, desk.peer(worker, &idle));
-            match catch_unwind(AssertUnwindSafe(|| passage.resume(request, begun))) {
+            match catch_unwind(AssertUnwindSafe(|| passing.passage.resume(request, begun))) {
                 Ok(answer) => Start::Passed { asked, answer, is_loan },
                 Err(_) => return self.give_up(desk, worker, key, idle),
             }
@@ -429,11 +428,12 @@ where
         }
     }
 
-    fn passed(desk: &mut Desk, worker: &Worker, peer: &Rc<Peer>, pass: Pass, start: usize) -> Flow<Answer> {
+    fn passed(desk: &mut Desk, worker: &Worker, peer: &Rc<Peer>, mut pass: Box<Pass>, start: usize) -> Flow<Answer> {
         let Some(head) = desk.head.take() else { return Flow::Broken };
         desk.decoder.take_end();
-        if pass.connection.is_some() {
-            return Flow::Passed(Passing::new(head, pass, &desk.outbox, start, worker.now()));
+        if pass.has_connection() {
+            pass.begin(head, &desk.outbox, start, worker.now());
+            return Flow::Passed(pass);
         }
         desk.outbox.bytes.truncate(start);
         let asked = Asked::of(&head);
@@ -519,7 +519,7 @@ impl<W: Welcome> Site for Raw<W> {
         Served::Held
     }
 
-    fn resume(&self, _: &mut Desk, _: &Rc<Worker>, _: Key, _: Idle, _: Box<Passing>, _: u8) -> Served {
+    fn resume(&self, _: &mut Desk, _: &Rc<Worker>, _: Key, _: Idle, _: Box<Pass>, _: u8) -> Served {
         Served::Closed // nothing is ever passed on
     }
 

@@ -6,7 +6,7 @@
 
 use super::addresses::TooMany;
 use super::fast::{Desk, Served, Site};
-use super::passing::{Heard, Passing, Stage};
+use super::passing::{Heard, Pass, Stage};
 use super::reactor::{HUNG_UP, Idle, Key, Occupant, READ_CLOSED, READABLE, WRITABLE};
 use super::sys::{self, More};
 use super::worker::Worker;
@@ -282,7 +282,7 @@ impl Front {
     }
 
     /// Has a request sent that was passed on.
-    fn wait_for_answer(&mut self, key: Key, idle: Idle, passing: Box<Passing>) {
+    fn wait_for_answer(&mut self, key: Key, idle: Idle, passing: Box<Pass>) {
         passing.waits_at(key);
         self.worker.reactor.put(key, Occupant::Passing(idle, passing));
         self.desk.outbox.letters.push(key);
@@ -307,7 +307,7 @@ impl Front {
     }
 
     /// Hands a request that was passed on to a task; whether one was woken.
-    fn resume(&mut self, client: Key, idle: Idle, passing: Box<Passing>, bits: u8) -> bool {
+    fn resume(&mut self, client: Key, idle: Idle, passing: Box<Pass>, bits: u8) -> bool {
         let site = &self.doors[idle.site as usize].site;
         let served = site.resume(&mut self.desk, &self.worker, client, idle, passing, bits);
         self.put_served(client, served)
@@ -342,7 +342,7 @@ impl Front {
     }
 
     /// Sends an answer to its client, whose connection is idle then; whether a task was woken.
-    fn send_answer(&mut self, client: Key, mut idle: Idle, mut passing: Box<Passing>) -> bool {
+    fn send_answer(&mut self, client: Key, mut idle: Idle, mut passing: Box<Pass>) -> bool {
         match sys::send(&idle.fd, &self.desk.outbox.bytes[passing.letter.clone()], More::No) {
             Ok(count) => passing.letter.start += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -28,6 +28,7 @@ pub(crate) use exchange::serve_stream;
 pub(crate) use incoming::Incoming;
 pub use listener::{BindError, bind};
 pub(crate) use outgoing::connect;
+pub use passing::Pass;
 pub(crate) use reactor::Key;
 pub(crate) use socket::Socket;
 pub(crate) use worker::{LocalTask, Worker};

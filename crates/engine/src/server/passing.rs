@@ -14,7 +14,7 @@ use super::fast::Desk;
 use super::reactor::Key;
 use super::worker::Worker;
 use crate::client::{Begun, Kept};
-use crate::passing::{Pass, Passage};
+use crate::passing::Passage;
 use http1::{RequestHead, Whole, read_whole_response};
 use std::fmt;
 use std::io;
@@ -28,10 +28,10 @@ const PARTS_MAX: u8 = 4;
 /// Bytes that wait in the outbox before they are sent ahead of time.
 const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 
-/// What the front keeps of a request that was passed on.
-pub(super) struct Passing {
-    pub(super) head: RequestHead,
-    pub(super) passage: Box<dyn Passage>,
+/// A request that a service passes on: see [`Service::pass`](crate::Service::pass).
+pub struct Pass<P: ?Sized = dyn Passage> {
+    /// Set by the front.
+    pub(super) head: Option<RequestHead>,
     /// None once the answer is written.
     kept: Option<Kept>,
     pub(super) stage: Stage,
@@ -47,6 +47,27 @@ pub(super) struct Passing {
     pub(super) is_unusual: bool,
     /// What the events have said of the client while its answer was in the outbox.
     pub(super) missed: u8,
+    /// What the service goes on with.
+    pub(super) passage: P,
+}
+
+impl<P: Passage> Pass<P> {
+    /// A request that is to be sent by this connection; `None` where it is to be resumed at once.
+    pub fn new(passage: P, connection: Option<Kept>) -> Box<Self> {
+        Box::new(Self {
+            head: None,
+            kept: connection,
+            stage: Stage::Queued,
+            letter: 0..0,
+            has_sent: false,
+            received: Vec::new(),
+            parts: 0,
+            since: 0,
+            is_unusual: false,
+            missed: 0,
+            passage,
+        })
+    }
 }
 
 /// How far a request is that was passed on.
@@ -96,22 +117,17 @@ impl Outbox {
     }
 }
 
-impl Passing {
-    /// A request whose bytes are in the outbox from `start` on.
-    pub(super) fn new(head: RequestHead, pass: Pass, outbox: &Outbox, start: usize, now: Millis) -> Box<Self> {
-        Box::new(Self {
-            head,
-            passage: pass.passage,
-            kept: pass.connection,
-            stage: Stage::Queued,
-            letter: start..outbox.bytes.len(),
-            has_sent: false,
-            received: Vec::new(),
-            parts: 0,
-            since: now,
-            is_unusual: false,
-            missed: 0,
-        })
+impl Pass {
+    /// Takes over a request whose bytes are in the outbox from `start` on.
+    pub(super) fn begin(&mut self, head: RequestHead, outbox: &Outbox, start: usize, now: Millis) {
+        self.head = Some(head);
+        self.letter = start..outbox.bytes.len();
+        self.since = now;
+    }
+
+    /// Whether there is a connection to send it by.
+    pub(super) fn has_connection(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Has its answer brought to this place.
@@ -142,6 +158,7 @@ impl Passing {
     pub(super) fn hear(&mut self, desk: &mut Desk, worker: &Worker) -> Heard {
         let Desk { received, outbox, .. } = desk;
         let Some(kept) = &self.kept else { return Heard::Nothing };
+        let Some(method) = self.head.as_ref().map(RequestHead::method) else { return Heard::Unusual };
         if self.stage != Stage::Waiting || worker.is_stopping() {
             return Heard::Unusual; // the server speaks before it was asked, or the answer is to be the last one
         }
@@ -155,7 +172,7 @@ impl Passing {
             self.received.extend_from_slice(&received[..count]);
         }
         let bytes = if self.received.is_empty() { &received[..count] } else { &self.received[..] };
-        match read_whole_response(bytes, kept.limits(), self.head.method()) {
+        match read_whole_response(bytes, kept.limits(), method) {
             Whole::Response(head, start) => {
                 let at = outbox.bytes.len();
                 let (passage, out) = (&mut self.passage, &mut outbox.bytes);
@@ -198,8 +215,8 @@ impl Passing {
     }
 }
 
-impl fmt::Debug for Passing {
+impl<P: ?Sized> fmt::Debug for Pass<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passing").field("stage", &self.stage).field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("Pass").field("stage", &self.stage).field("since", &self.since).finish_non_exhaustive()
     }
 }

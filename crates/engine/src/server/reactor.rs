@@ -14,7 +14,7 @@
 use super::Connections;
 use super::addresses::Counted;
 use super::clock::Millis;
-use super::passing::Passing;
+use super::passing::Pass;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -59,7 +59,7 @@ pub(super) enum Occupant {
     /// A connection the front is looking after at this moment.
     Taken,
     /// A connection whose request was passed on, and waits for its answer.
-    Passing(Idle, Box<Passing>),
+    Passing(Idle, Box<Pass>),
     /// A connection that a task looks after.
     Held(Rc<Readiness>),
 }
@@ -232,7 +232,7 @@ impl Reactor {
     }
 
     /// Takes out the connection at this place, if its request was passed on.
-    pub(super) fn take_passing(&self, key: Key) -> Option<(Idle, Box<Passing>)> {
+    pub(super) fn take_passing(&self, key: Key) -> Option<(Idle, Box<Pass>)> {
         let places = &mut *self.places.borrow_mut();
         let occupant = places.at(key).filter(|occupant| matches!(occupant, Occupant::Passing(..)))?;
         match std::mem::replace(occupant, Occupant::Taken) {

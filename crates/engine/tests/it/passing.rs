@@ -46,15 +46,15 @@ impl Service for Passer {
         async move { passer.ask(request, None).await }
     }
 
-    fn pass(&self, head: &RequestHead, _: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+    fn pass(&self, head: &RequestHead, _: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
         assert_ne!(head.target(), "/panic-passing");
         if head.target() == "/not" {
             return None;
         }
         let connection = self.client.take_kept(self.upstream);
         write_passed_request(out, head, b"upstream", |_| true, &[("x-passed", b"yes")]).unwrap();
-        let passage = Box::new(Passed { passer: Rc::new(self.clone()), target: head.target().to_owned() });
-        Some(Pass { passage, connection })
+        let passed = Passed { passer: Rc::new(self.clone()), target: head.target().to_owned() };
+        Some(Pass::new(passed, connection))
     }
 }
 
@@ -90,10 +90,11 @@ impl Passage for Passed {
         write_passed_response(out, head, date, |_| true, &[], content).is_ok()
     }
 
-    fn resume(self: Box<Self>, request: Request, begun: Option<Box<Begun>>) -> Resumed {
+    fn resume(&mut self, request: Request, begun: Option<Box<Begun>>) -> Resumed {
         assert_ne!(self.target, "/panic-resuming");
         self.passer.ways.resumed.fetch_add(1, SeqCst);
-        Box::pin(async move { self.passer.ask(request, begun).await })
+        let passer = Rc::clone(&self.passer);
+        Box::pin(async move { passer.ask(request, begun).await })
     }
 }
 

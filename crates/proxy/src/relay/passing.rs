@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use engine::{
-    Begun, Method, Pass, Passage, Peer, Request, RequestHead, ResponseHead, Resumed, TargetForm, write_passed_request,
-    write_passed_response,
+    Begun, Method, Pass, Passage, Peer, Request, RequestHead, Response, ResponseHead, Resumed, StatusCode, TargetForm,
+    write_passed_request, write_passed_response,
 };
 
 use super::{Started, Worker};
@@ -15,8 +15,10 @@ use crate::group::{Ask, Lease};
 use crate::headers::{self, Onward};
 use crate::observe::Watch;
 
-/// A request on its way.
-struct Passed {
+/// A request on its way, until it is resumed.
+struct Passed(Option<Parts>);
+
+struct Parts {
     worker: Rc<Worker>,
     /// Whose turn it is in the table of places.
     place: usize,
@@ -25,7 +27,7 @@ struct Passed {
 }
 
 /// Passes a request on, if it and its place are plain and somebody has a connection open for it.
-pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Pass> {
+pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
     let shared = &worker.shared;
     if head.method() != Method::Get || head.form() != TargetForm::Origin {
         return None;
@@ -55,8 +57,8 @@ pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &m
     if connection.is_some() && write(&onward, &watch, &shared.via, out).is_none() {
         connection = None; // closed unused; the other way says what is wrong
     }
-    let passage = Box::new(Passed { worker: Rc::clone(worker), place: index, lease, watch });
-    Some(Pass { passage, connection })
+    let parts = Parts { worker: Rc::clone(worker), place: index, lease, watch };
+    Some(Pass::new(Passed(Some(parts)), connection))
 }
 
 fn write(onward: &Onward<'_>, watch: &Watch, via: &str, out: &mut Vec<u8>) -> Option<()> {
@@ -79,27 +81,30 @@ fn is_request_id(name: &[u8]) -> bool {
 
 impl Passage for Passed {
     fn answer(&mut self, head: &ResponseHead, content: &[u8], date: &[u8; 29], out: &mut Vec<u8>) -> bool {
+        let Some(Parts { worker, place, lease, watch }) = &self.0 else { return false };
         if headers::lists_fields(head.connection_tokens()) {
             return false;
         }
-        let Some(id) = self.watch.known_id() else { return false };
+        let Some(id) = watch.known_id() else { return false };
         let keep = |name: &[u8]| !engine::is_hop_by_hop(name) && !is_request_id(name);
         if write_passed_response(out, head, date, keep, &[("x-request-id", id)], content).is_err() {
             return false;
         }
-        let upstream = &self.lease.upstream;
-        self.worker.shared.counters.passed.up();
-        self.watch.answered_at_once(upstream, head.status().as_u16(), content.len());
-        if let Some(group) = self.worker.shared.place_at(self.place).and_then(|place| place.group.as_ref()) {
-            self.worker.note_success(group, upstream);
+        worker.shared.counters.passed.up();
+        watch.answered_at_once(&lease.upstream, head.status().as_u16(), content.len());
+        if let Some(group) = worker.shared.place_at(*place).and_then(|place| place.group.as_ref()) {
+            worker.note_success(group, &lease.upstream);
         }
         true
     }
 
-    fn resume(self: Box<Self>, request: Request, begun: Option<Box<Begun>>) -> Resumed {
-        let Self { worker, lease, watch, .. } = *self;
-        let watch = Rc::new(watch);
+    fn resume(&mut self, request: Request, begun: Option<Box<Begun>>) -> Resumed {
+        let parts = self.0.take();
         Box::pin(async move {
+            let Some(Parts { worker, lease, watch, .. }) = parts else {
+                return Response::new(StatusCode::INTERNAL_SERVER_ERROR); // it is resumed once
+            };
+            let watch = Rc::new(watch);
             let response = worker.answer(request, &watch, Some(Started { lease, begun })).await;
             watch.answered(&response);
             response
