@@ -111,7 +111,9 @@ impl Builder<'_> {
                 }
                 "trusted_proxy" => {
                     let expected = "an address like `10.0.0.1` or a network like `10.0.0.0/8`";
-                    config.trusted.extend(self.single(statement, expected, |text| Network::parse(text).ok_or("")));
+                    let network = self.single(statement, expected, |text| Network::parse(text).ok_or(""));
+                    warn::trust(self, statement, network);
+                    config.trusted.extend(network);
                 }
                 "listen" => {
                     let listen = self.listen(statement, &config.listen);

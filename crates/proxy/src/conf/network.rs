@@ -30,6 +30,11 @@ impl Network {
         }
     }
 
+    /// Whether every address of its kind is in it.
+    pub(super) fn is_everything(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether `address` is in it. An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

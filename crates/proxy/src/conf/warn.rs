@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::rules::Draft;
 use super::tree::Statement;
-use super::{Config, HostPattern, Listen, PathPattern, ServerAddress, value};
+use super::{Config, HostPattern, Listen, Network, PathPattern, ServerAddress, value};
 use std::net::{IpAddr, SocketAddr};
 
 /// The host's own rules when a location takes every path.
@@ -64,6 +64,18 @@ fn of_block(builder: &mut Builder<'_>, draft: &Draft) {
         for (name, at) in &draft.only_for_backends {
             builder.warn(*at, format!("`{name}` has no effect here: nothing is passed on to a backend"), "");
         }
+    }
+}
+
+/// Everybody in the place of the proxies in front.
+pub(super) fn trust(builder: &mut Builder<'_>, statement: &Statement, network: Option<Network>) {
+    if let (Some(word), true) = (statement.words.first(), network.is_some_and(|network| network.is_everything())) {
+        let hint = "give the addresses of the proxies in front";
+        builder.warn(
+            word.start,
+            "everybody is believed here: anybody may say to be any client, and passes every rule",
+            hint,
+        );
     }
 }
 

@@ -76,3 +76,13 @@ fn a_proxy_pass_to_the_proxy_itself_is_warned_of() {
     assert_eq!(found, ["4:10", "7:28"]);
     assert_eq!(loops("host a { proxy_pass http://127.0.0.1:8080; }"), nothing, "the command line says where");
 }
+
+#[test]
+fn trusting_everybody_is_warned_of() {
+    for (network, expect) in [("0.0.0.0/0", true), ("::/0", true), ("10.0.0.0/8", false), ("::1", false)] {
+        let checked = Config::check("p.conf", &format!("trusted_proxy {network};\nhost a {{ respond 200; }}"));
+        assert!(checked.outcome.is_ok());
+        let warnings: Vec<String> = checked.warnings.into_iter().map(|warning| warning.sentence).collect();
+        assert_eq!(warnings.iter().any(|warning| warning.contains("everybody is believed")), expect, "{warnings:?}");
+    }
+}
