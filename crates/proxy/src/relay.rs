@@ -357,12 +357,11 @@ impl Worker {
         };
         loop {
             let ask = Ask { tried: &tried, key, cookie, now_ms: 0 };
-            let acquired = match started.take() {
-                Some(started) => Ok(started),
-                None => {
-                    let acquired = group.acquire(&ask, &self.shared.sealer, || self.shared.now_ms()).await;
-                    acquired.map(|lease| Started { lease, begun: None })
-                }
+            let acquired = if let Some(started) = started.take() {
+                Ok(started)
+            } else {
+                let acquired = group.acquire(&ask, &self.shared.sealer, || self.shared.now_ms()).await;
+                acquired.map(|lease| Started { lease, begun: None })
             };
             let Started { lease, begun } = match acquired {
                 Ok(started) => started,
