@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// The future is polled inside the connection's: a service that blocks, blocks its worker. It is
 /// dropped when the client is gone or the server's grace has passed.
 pub trait Service: 'static {
+    /// Whether [`Service::pass`] is to be asked: of whoever never passes anything on it is not.
+    const PASSES: bool = false;
+
     /// Answers one request. The future borrows nothing of the service, which an implementation says as well:
     /// `-> impl Future<Output = Response> + use<> + 'static`, with the type's own parameters between the brackets.
     fn call(&self, request: Request) -> impl Future<Output = Response> + use<Self> + 'static;
@@ -17,8 +20,8 @@ pub trait Service: 'static {
     /// Passes a request on to another server, where that is all there is to do: then what the server is to be sent is
     /// appended to `out`, and no future is made of the request unless something unusual happens.
     ///
-    /// Asked for requests of HTTP/1.1 without content, in plain text, whose connection lives on. With `None` nothing was
-    /// written, and [`Service::call`] is asked.
+    /// Asked, where [`Service::PASSES`] says so, for requests of HTTP/1.1 without content, in plain text, whose connection
+    /// lives on. With `None` nothing was written, and [`Service::call`] is asked.
     #[inline]
     fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
         let _ = (head, peer, out);
@@ -37,6 +40,8 @@ where
 }
 
 impl<S: Service> Service for Rc<S> {
+    const PASSES: bool = S::PASSES;
+
     fn call(&self, request: Request) -> impl Future<Output = Response> + use<S> + 'static {
         S::call(self, request)
     }
@@ -47,6 +52,8 @@ impl<S: Service> Service for Rc<S> {
 }
 
 impl<S: Service> Service for Arc<S> {
+    const PASSES: bool = S::PASSES;
+
     fn call(&self, request: Request) -> impl Future<Output = Response> + use<S> + 'static {
         S::call(self, request)
     }

@@ -74,6 +74,8 @@ impl Relay {
 }
 
 impl Service for Relay {
+    const PASSES: bool = true;
+
     fn call(&self, request: Request) -> impl Future<Output = Response> + use<> + 'static {
         let worker = self.0.worker();
         let watch = Rc::new(Watch::new(&request.head, request.peer(), worker.log.as_ref(), &worker.shared.trusted));

@@ -378,7 +378,8 @@ where
             }
             _ => false,
         };
-        let may_pass = is_drained
+        let may_pass = S::PASSES
+            && is_drained
             && asked.keep_alive
             && asked.version == Version::Http11
             && framing == Framing::None

@@ -41,6 +41,8 @@ struct Passed {
 }
 
 impl Service for Passer {
+    const PASSES: bool = true;
+
     fn call(&self, request: Request) -> impl Future<Output = Response> + use<> + 'static {
         let passer = self.clone();
         async move { passer.ask(request, None).await }
