@@ -18,6 +18,7 @@ mod passing;
 mod reference;
 mod routing;
 mod rules;
+mod splicing;
 mod streaming;
 mod telling;
 mod tls_upstream;
