@@ -44,6 +44,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) script: Option<PathBuf>,
     /// Requests in one packet.
     pub(crate) depth: usize,
+    /// What makes it end by itself, soon.
+    pub(crate) stop: Signal,
     /// Starts it, with these words in front of its command if there are any.
     pub(crate) start: &'a dyn Fn(Option<&[String]>) -> Result<Server>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 ask: row.ask(&target, &expected),
                 script: row.script()?,
                 depth: if row.shape == Shape::Pipelined { PIPELINED } else { 1 },
+                stop: Signal::TERM,
                 start: &start,
             };
             report += &line(&subject, options);
@@ -129,7 +132,7 @@ impl Subject<'_> {
             burst(server.addr, &request, self.depth, bursts)?;
         }
         let process = i32::try_from(server.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
-        kill_process(process, Signal::TERM)?;
+        kill_process(process, self.stop)?;
         for _ in 0..SLOW_MAX.as_millis() / 10 {
             if server.child.try_wait()?.is_some() {
                 let text = fs::read_to_string(&out).context("callgrind has written its result")?;

@@ -12,6 +12,7 @@ use super::servers::{self, CRATES, Server, behind, build_peer, built, configure,
 use super::{check, cost, count, table};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
@@ -161,8 +162,10 @@ pub(crate) fn count(options: &Options) -> Result<()> {
             let backend = Backend::start(&body, row.close && *kind == Kind::Relay, false)?;
             let start = |wrapper: Option<&[String]>| start(*kind, row, backend.server.addr, false, wrapper);
             let ask = row.ask(&expected);
-            let subject =
-                count::Subject { name: kind.name(), row: row.name, ask, script: None, depth: 1, start: &start };
+            // Pingora takes minutes over a graceful stop.
+            let stop = if *kind == Kind::Pingora { Signal::INT } else { Signal::TERM };
+            let (name, row) = (kind.name(), row.name);
+            let subject = count::Subject { name, row, ask, script: None, depth: 1, stop, start: &start };
             report += &count::line(&subject, options);
         }
     }
