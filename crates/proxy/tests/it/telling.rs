@@ -11,7 +11,8 @@ use crate::harness::*;
 fn text(front: &Front) -> String {
     let page = front.get("a");
     assert!(page.status >= 500, "{page:?}");
-    page.fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>() + page.text()
+    let fields: Vec<String> = page.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    format!("{}\n{}", fields.join("\n"), page.text())
 }
 
 #[test]
