@@ -1,7 +1,8 @@
 //! The reverse proxy: configuration, routing, balancing, relay.
 //!
 //! One request's way through it: `route` finds the location for its host and path, `gate` lets it pass or not,
-//! `group` picks a member that `health` believes in, as `balance` says, `headers` rewrites the fields, `relay`
+//! `group` picks a member that `health` believes in, as `balance` says, `queue` keeps it in line where all are busy,
+//! `headers` rewrites the fields, `relay`
 //! streams both bodies, and `retry` decides what may be sent again when an upstream fails. `background` looks up
 //! names and checks on upstreams meanwhile.
 //!
