@@ -9,6 +9,7 @@ use engine::{
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
@@ -76,12 +77,10 @@ impl Source for Tallied {
     }
 }
 
+type Relaying = Box<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response>>>>;
+
 /// A service that fetches each target from another server and hands its content on.
-fn relaying(
-    upstream: SocketAddr,
-    tally: Arc<Tally>,
-    idle: Duration,
-) -> impl Fn() -> Box<dyn Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response>>>> + Send + Sync + 'static {
+fn relaying(upstream: SocketAddr, tally: Arc<Tally>, idle: Duration) -> impl Fn() -> Relaying + Send + Sync + 'static {
     move || {
         let client = Client::new(ClientSettings { body_idle_timeout: idle, ..ClientSettings::default() });
         let tally = tally.clone();
