@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use testkit::cases::read_dir;
 
 /// Rows of the rule tables that the document must list.
-const ROWS: [(char, u32); 8] =
-    [('F', 20), ('S', 11), ('H', 15), ('L', 4), ('T', 5), ('P', 4), ('R', 3), ('D', 23)];
+const ROWS: [(char, u32); 8] = [('F', 20), ('S', 11), ('H', 15), ('L', 4), ('T', 5), ('P', 4), ('R', 3), ('D', 23)];
 
 const CRATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
