@@ -341,6 +341,131 @@ fn one_that_always_refuses_is_given_up_and_the_request_may_go_elsewhere() {
 }
 
 #[test]
+fn one_that_goes_away_before_every_first_request_costs_few_connections() {
+    // At once, and when the request is there.
+    for is_told_first in [true, false] {
+        let (addr, thread) = scripted_goodbyes(is_told_first);
+        let error = local(async move { fetch(&client(), addr, request(Method::Post, "/", "x")).await.unwrap_err() });
+        assert!(error.can_retry, "{error}");
+        let connections = thread.load(SeqCst);
+        assert!((1..=4).contains(&connections), "{connections} connections for one request ({error})");
+    }
+}
+
+/// A server that says goodbye on each of its connections, which it counts, without having looked at a request.
+fn scripted_goodbyes(is_told_first: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            counting.fetch_add(1, SeqCst);
+            std::thread::spawn(move || {
+                let goodbye = frame(7, 0, 0, &[0; 8]);
+                let mut hello = frame(4, 0, 0, &[]);
+                if is_told_first {
+                    hello.extend_from_slice(&goodbye);
+                }
+                stream.read_exact(&mut [0; 24]).unwrap();
+                stream.write_all(&hello).unwrap();
+                loop {
+                    let mut header = [0; 9];
+                    if stream.read_exact(&mut header).is_err() {
+                        return;
+                    }
+                    let length = usize::from(header[1]) << 8 | usize::from(header[2]);
+                    stream.read_exact(&mut vec![0; length]).unwrap();
+                    if header[3] == 1 && !is_told_first {
+                        let _ = stream.write_all(&goodbye);
+                    }
+                }
+            });
+        }
+    });
+    (addr, count)
+}
+
+#[test]
+fn a_server_that_allows_no_requests_is_waited_for_and_not_for_ever() {
+    local(async {
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(0);
+        let asked = Rc::new(Cell::new(0));
+        let count = Rc::clone(&asked);
+        let (addr, connections) = answering(builder, move |(_, mut respond)| {
+            count.set(count.get() + 1);
+            async move { say(&mut respond, "x") }
+        })
+        .await;
+        for kept in [0, 8] {
+            connections.set(0);
+            let client = client_with(|settings| {
+                settings.connect_timeout = Duration::from_millis(300);
+                settings.pool_idle_max = kept;
+            });
+            let error = fetch(&client, addr, request(Method::Post, "/", "x")).await.unwrap_err();
+            assert!(matches!(error.kind, ClientErrorKind::Http2(Http2Error::NoRoom)), "{error}");
+            assert!(error.can_retry, "{error}");
+            assert_eq!((asked.get(), connections.get()), (0, 1), "nothing was sent, by one connection");
+        }
+    });
+}
+
+#[test]
+fn who_waits_for_a_server_that_allows_nothing_goes_on_when_it_does_in_order() {
+    let (addr, thread) = scripted(|listener: &TcpListener| {
+        let mut stream = accept(listener);
+        stream.read_exact(&mut [0; 24]).unwrap();
+        stream.write_all(&frame(4, 0, 0, &[0, 3, 0, 0, 0, 0])).unwrap();
+        let (mut answered, mut acks) = (0, 0);
+        while answered < 5 {
+            let mut header = [0; 9];
+            stream.read_exact(&mut header).unwrap();
+            let length = usize::from(header[1]) << 8 | usize::from(header[2]);
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let id = u32::from_be_bytes(header[5..].try_into().unwrap());
+            match (header[3], header[4] & 1) {
+                (4, 1) => {
+                    acks += 1;
+                    if acks == 1 {
+                        std::thread::sleep(Duration::from_millis(100)); // all are in the queue; if not, they come later
+                        stream.write_all(&frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])).unwrap();
+                    }
+                }
+                (1, _) => {
+                    assert_eq!(acks, 2, "nothing is asked before it is allowed");
+                    answered += 1;
+                    stream.write_all(&frame(1, 5, id, &[0x88])).unwrap();
+                }
+                _ => {}
+            }
+        }
+        // Until the client has gone.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    local(async move {
+        let client = client();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = (0..5)
+            .map(|number| {
+                let (client, order) = (client.clone(), Rc::clone(&order));
+                tokio::task::spawn_local(async move {
+                    fetch(&client, addr, get("/")).await.unwrap();
+                    order.borrow_mut().push(number);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.borrow(), [0, 1, 2, 3, 4]);
+    });
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_reset_is_no_end_and_what_was_begun_is_not_repeated() {
     local(async {
         let (addr, _) = answering(h2::server::Builder::new(), |(request, mut respond)| async move {

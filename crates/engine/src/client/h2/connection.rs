@@ -6,6 +6,7 @@
 //!      └── refused, too slow, no HTTP/2 ──▶ Failed
 //! ```
 
+use super::queue::Queue;
 use super::{Http2Error, STREAMS_MAX};
 use crate::client::{Client, ClientErrorKind, ClientSettings};
 use crate::h2::meter::{Meter, Metered, Watched};
@@ -67,7 +68,7 @@ pub(super) struct State {
     /// Told about every new phase.
     pub(super) changed: Notify,
     /// Told about room.
-    room: Rc<Notify>,
+    room: Rc<Queue>,
     /// Where to count that it was opened.
     opened: Option<Rc<Cell<u32>>>,
     /// Streams that are taken.
@@ -102,6 +103,8 @@ pub(super) enum Look {
     Room(SendRequest<Bytes>, bool),
     /// It is open, and all its streams are taken.
     Full,
+    /// It is open, and the server allows no streams for now.
+    Shut,
     Opening,
     /// It takes no new streams.
     Over,
@@ -110,7 +113,7 @@ pub(super) enum Look {
 
 impl Connection {
     /// Begins to open a connection, in a task of its own.
-    pub(super) fn open(client: &Client, addr: SocketAddr, room: Rc<Notify>) -> Rc<Self> {
+    pub(super) fn open(client: &Client, addr: SocketAddr, room: Rc<Queue>) -> Rc<Self> {
         let state = Rc::new(State {
             phase: RefCell::new(Phase::Opening),
             changed: Notify::new(),
@@ -143,6 +146,9 @@ impl State {
                     *phase = Phase::Closing;
                     return Look::Over;
                 }
+                if streams_max(&send) == 0 {
+                    return Look::Shut;
+                }
                 if self.is_suspected.get() || self.streams.get() >= streams_max(&send) {
                     return Look::Full;
                 }
@@ -169,7 +175,7 @@ impl State {
     pub(super) fn leave(&self) {
         self.streams.set(self.streams.get() - 1);
         self.idle_since.set(Instant::now());
-        self.room.notify_waiters();
+        self.room.wake();
     }
 
     /// An answer was too slow: until something is heard, no new requests.
@@ -190,7 +196,7 @@ impl State {
             *phase = Phase::Closing;
         }
         self.changed.notify_waiters();
-        self.room.notify_waiters();
+        self.room.wake();
     }
 
     pub(super) fn is_opening(&self) -> bool {
@@ -200,6 +206,18 @@ impl State {
     /// Whether nobody has any more use for it than those who have streams on it.
     pub(super) fn is_over(&self) -> bool {
         matches!(&*self.phase.borrow(), Phase::Closing | Phase::Failed(_))
+    }
+
+    /// Whether it went away before it carried any request.
+    pub(super) fn is_gone_unused(&self) -> bool {
+        let is_gone = match &*self.phase.borrow() {
+            Phase::Closing => true,
+            Phase::Open(send) => {
+                matches!(send.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+            }
+            Phase::Opening | Phase::Http1(_) | Phase::Failed(_) => false,
+        };
+        is_gone && !self.was_used.get()
     }
 
     /// Why it could not be opened.
@@ -221,7 +239,7 @@ impl State {
 
 /// How many streams a connection may have at a time.
 fn streams_max(send: &SendRequest<Bytes>) -> usize {
-    send.current_max_send_streams().clamp(1, STREAMS_MAX)
+    send.current_max_send_streams().min(STREAMS_MAX)
 }
 
 /// Opens the connection, and drives it until it ends.
@@ -244,6 +262,20 @@ async fn drive(client: Client, addr: SocketAddr, state: Rc<State>) {
         Ok(Err(kind)) => state.becomes(Phase::Failed(kind)),
         Err(_) => state.becomes(Phase::Failed(ClientErrorKind::TimedOut)),
     }
+}
+
+/// Polls the connection until it ends; tells those who wait when the server allows more streams than before.
+async fn driven(connection: &mut h2::client::Connection<Io, Bytes>, state: &State) -> Result<(), h2::Error> {
+    let mut connection = Pin::new(connection);
+    poll_fn(|cx| {
+        let before = state.capacity();
+        let polled = connection.as_mut().poll(cx);
+        if state.capacity() > before {
+            state.room.wake();
+        }
+        polled
+    })
+    .await
 }
 
 type Io = Paced<Metered<Stream>>;
@@ -323,7 +355,7 @@ impl Driver<'_> {
                     tracing::info!(flood = ?self.watched.meter.borrow().flood(), "an upstream floods its connection; closed");
                     return self.state.fault.set(Some(Http2Error::Flood));
                 }
-                ended = &mut self.connection => {
+                ended = driven(&mut self.connection, self.state) => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "HTTP/2 connection to a server ended");
                     }
@@ -346,7 +378,7 @@ impl Driver<'_> {
         }
         if is_alive {
             self.state.is_suspected.set(false);
-            self.state.room.notify_waiters();
+            self.state.room.wake();
         }
     }
 

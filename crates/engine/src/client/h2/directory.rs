@@ -1,7 +1,8 @@
 //! Which connections there are, and who gets a stream on which.
 
-use super::STREAMS_MAX;
 use super::connection::{Connection, Look, State};
+use super::queue::{Queue, Turn};
+use super::{Http2Error, REFUSALS_MAX, STREAMS_MAX};
 use crate::client::link::Link;
 use crate::client::pool::Destination;
 use crate::client::{Client, ClientErrorKind};
@@ -14,7 +15,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// Connections to one server, at most, whatever it says about streams: beyond it requests wait.
@@ -22,17 +22,20 @@ const CONNECTIONS_MAX: usize = 256;
 /// How long it is believed that a server speaks HTTP/1.1 only, once it has chosen that.
 const HTTP1_BELIEVED: Duration = Duration::from_mins(1);
 
+/// Nobody has given a stream back in time, or too many wait for that.
+const NO_ROOM: ClientErrorKind = ClientErrorKind::Http2(Http2Error::NoRoom);
+
 /// Open connections by server.
 #[derive(Default)]
 pub(in crate::client) struct Directory {
     known: RefCell<HashMap<Destination, Entry>>,
-    /// Told whenever any of them has room.
-    room: Rc<Notify>,
 }
 
 #[derive(Default)]
 struct Entry {
     connections: Vec<Rc<Connection>>,
+    /// Who waits for room on any of them.
+    queue: Rc<Queue>,
     /// Until when the server is taken to speak HTTP/1.1 only.
     http1_until: Option<Instant>,
     /// Streams that the last connection had at a time.
@@ -57,8 +60,8 @@ enum Found {
     Taken(Taken),
     /// A connection that is being opened.
     Opening(Rc<Connection>),
-    /// There are as many as there may be, and none has room.
-    Full,
+    /// There are as many as there may be, and none has room, or others were here first: wait there.
+    Full(Rc<Queue>),
 }
 
 impl Slot {
@@ -112,25 +115,44 @@ impl Directory {
         if settings.pool_idle_max == 0 {
             return unkept(client, addr, deadline).await;
         }
+        let mut turn: Option<Turn> = None;
+        let mut in_vain = 0;
         loop {
-            match self.find(client, addr) {
+            match self.find(client, addr, turn.as_ref()) {
                 Found::Taken(taken) => return Ok(taken),
-                Found::Opening(connection) => opened(&connection, deadline).await?,
-                Found::Full => {
-                    timeout_at(deadline, self.room.notified()).await.map_err(|_| ClientErrorKind::TimedOut)?;
+                Found::Opening(connection) => {
+                    turn = None; // there is a place for it; whoever is next may look for another
+                    opened(&connection, deadline).await?;
+                    in_vain += u32::from(connection.state.is_gone_unused());
+                    if in_vain >= REFUSALS_MAX {
+                        return Err(ClientErrorKind::Http2(Http2Error::Refused));
+                    }
+                }
+                Found::Full(queue) => {
+                    // Servers that were let go meanwhile and are back have another queue.
+                    let mine = match turn.take().filter(|turn| turn.is_of(&queue)) {
+                        Some(mine) => mine,
+                        None => queue.enter().ok_or(NO_ROOM)?,
+                    };
+                    timeout_at(deadline, turn.insert(mine).come()).await.map_err(|_| NO_ROOM)?;
                 }
             }
         }
     }
 
-    fn find(&self, client: &Client, addr: SocketAddr) -> Found {
+    fn find(&self, client: &Client, addr: SocketAddr, turn: Option<&Turn>) -> Found {
         let to = client.destination(addr);
         let mut known = self.known.borrow_mut();
         let entry = known.entry(to).or_default();
         if entry.http1_until.is_some_and(|until| Instant::now() < until) {
             return Found::Taken(Taken::Http1);
         }
+        let is_next = turn.map_or_else(|| entry.queue.is_empty(), |turn| !turn.is_of(&entry.queue) || turn.is_next());
+        if !is_next {
+            return Found::Full(Rc::clone(&entry.queue));
+        }
         entry.connections.retain(|connection| !connection.state.is_over());
+        let mut is_shut = false;
         for connection in &entry.connections {
             match connection.state.look() {
                 Look::Room(send, is_first) => {
@@ -143,6 +165,7 @@ impl Directory {
                     keep(client, to, stream);
                     return Found::Taken(Taken::Http1);
                 }
+                Look::Shut => is_shut = true,
                 Look::Full | Look::Opening | Look::Over => {}
             }
         }
@@ -152,10 +175,11 @@ impl Directory {
         if let Some(opening) = entry.connections.iter().find(has_place) {
             return Found::Opening(Rc::clone(opening));
         }
-        if entry.connections.len() >= CONNECTIONS_MAX {
-            return Found::Full;
+        // A server that allows no requests for now is not to be asked by more connections.
+        if is_shut || entry.connections.len() >= CONNECTIONS_MAX {
+            return Found::Full(Rc::clone(&entry.queue));
         }
-        let connection = Connection::open(client, addr, Rc::clone(&self.room));
+        let connection = Connection::open(client, addr, Rc::clone(&entry.queue));
         entry.connections.push(Rc::clone(&connection));
         Found::Opening(connection)
     }
@@ -190,12 +214,17 @@ async fn opened(connection: &Connection, deadline: Instant) -> Result<(), Client
 
 /// A connection for one request alone.
 async fn unkept(client: &Client, addr: SocketAddr, deadline: Instant) -> Result<Taken, ClientErrorKind> {
-    let connection = Connection::open(client, addr, Rc::default());
+    let queue = Rc::new(Queue::default());
+    let connection = Connection::open(client, addr, Rc::clone(&queue));
     opened(&connection, deadline).await?;
-    match connection.state.look() {
-        Look::Room(send, is_first) => Ok(Taken::Slot(Slot { connection, send, is_first })),
-        Look::Http1(_) => Ok(Taken::Http1),
-        _ => Err(ClientErrorKind::Closed),
+    let mut turn = queue.enter().ok_or(NO_ROOM)?;
+    loop {
+        match connection.state.look() {
+            Look::Room(send, is_first) => return Ok(Taken::Slot(Slot { connection, send, is_first })),
+            Look::Http1(_) => return Ok(Taken::Http1),
+            Look::Full | Look::Shut => timeout_at(deadline, turn.come()).await.map_err(|_| NO_ROOM)?,
+            Look::Opening | Look::Over => return Err(ClientErrorKind::Closed),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod directory;
 mod download;
 mod exchange;
 mod head;
+mod queue;
 
 pub(super) use directory::Directory;
 
@@ -25,7 +26,8 @@ use directory::Taken;
 use exchange::Exchange;
 use std::net::SocketAddr;
 
-/// How often one request is sent to a server that refuses it and stays: it has too much to do.
+/// How often one request is sent to a server that refuses it and stays, or goes away before the first request of a
+/// connection: it has too much to do.
 const REFUSALS_MAX: u32 = 4;
 /// How often one request is put on a connection that goes away before it looks at it: a server that does so after every
 /// few requests is met by many requests at once.
@@ -59,6 +61,9 @@ pub enum Http2Error {
     /// Its frames are wrong, by this code (RFC 9113 §7).
     #[error("it broke the rules of HTTP/2 (code {0})")]
     Broken(u32),
+    /// It allowed no more requests at a time than it had, or none at all, for as long as that was waited for.
+    #[error("it has no room for another request")]
+    NoRoom,
     /// It sent more frames that cost much and mean little than anybody needs.
     #[error("it floods the connection")]
     Flood,
@@ -87,12 +92,15 @@ impl Client {
                     Ok(head) => return Sent::Done(Ok(exchange.into_response(head))),
                     Err(failure) => {
                         let outcome = exchange.outcome(&failure, &request);
-                        refusals += u32::from(exchange.is_refused_for_now());
+                        refusals += u32::from(exchange.is_refused_for_now() || is_fresh && outcome == Outcome::Unseen);
                         exchange.restore(&mut request);
                         (failure, outcome)
                     }
                 },
-                Err(failed) => failed,
+                Err(failed) => {
+                    refusals += u32::from(is_fresh);
+                    failed
+                }
             };
             let (Failure { stage, kind }, outcome) = failed;
             let is_worth_it = match outcome {
