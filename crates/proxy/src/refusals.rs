@@ -90,6 +90,7 @@ fn unreachable(place: &Place, error: &ClientError) -> Page {
         ClientErrorKind::Refused => "refused the connection",
         ClientErrorKind::TimedOut => "did not accept a connection in time",
         ClientErrorKind::Tls(_) => "cannot be talked to over TLS",
+        ClientErrorKind::Http2(Http2Error::NoRoom | Http2Error::Refused) => "takes no more requests",
         ClientErrorKind::Http2(_) => "cannot be talked to in HTTP/2",
         _ => "cannot be reached",
     };
