@@ -92,6 +92,12 @@ impl Watch {
         }
     }
 
+    /// Lets go of a request that is not over: it goes on with a watch of its own.
+    pub(crate) fn withdraw(mut self) {
+        debug_assert!(self.route.borrow().is_none(), "it is counted already");
+        self.log = None;
+    }
+
     /// Where the connections opened for it are counted.
     pub(crate) fn opened(&self) -> &Rc<Cell<u32>> {
         self.opened.get_or_init(Rc::default)

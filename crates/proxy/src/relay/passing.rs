@@ -46,10 +46,15 @@ pub(super) fn pass(worker: &Rc<Worker>, head: &RequestHead, peer: &Peer, out: &m
     };
     let watch = Watch::new(head, peer, worker.log.as_ref(), &shared.trusted);
     if !worker.seat(&onward, &watch) {
-        return None; // the other way says so
+        watch.withdraw(); // the other way says so
+        return None;
     }
     let key = affinity::key(&group.conf.policy, &onward);
-    let lease = group.acquire_now(&Ask { key, ..Ask::default() }, &shared.sealer, || shared.now_ms())?;
+    let ask = Ask { key, ..Ask::default() };
+    let Some(lease) = group.acquire_now(&ask, &shared.sealer, || shared.now_ms()) else {
+        watch.withdraw();
+        return None;
+    };
     shared.counters.requests.up();
     watch.routed(&place.label, &place.metrics);
     group.budget.deposit();
@@ -82,7 +87,8 @@ fn is_request_id(name: &[u8]) -> bool {
 impl Passage for Passed {
     fn answer(&mut self, head: &ResponseHead, content: &[u8], date: &[u8; 29], out: &mut Vec<u8>) -> bool {
         let Some(Parts { worker, place, lease, watch }) = &self.0 else { return false };
-        if headers::lists_fields(head.connection_tokens()) {
+        // Its `Upgrade` is for the client, as no other's is.
+        if head.status() == StatusCode::UPGRADE_REQUIRED || headers::lists_fields(head.connection_tokens()) {
             return false;
         }
         let Some(id) = watch.known_id() else { return false };

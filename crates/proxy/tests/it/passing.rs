@@ -5,6 +5,7 @@ use std::io::Read;
 
 use bytes::BytesMut;
 use http1::{Event, Limits, Method, ResponseDecoder};
+use proxy::State;
 use testkit::RawClient;
 use testkit::corpus::{Role, corpus};
 
@@ -223,6 +224,13 @@ fn answers_look_the_same_by_both_ways() {
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 10\r\n\r\ndata: a\n\n\n",
         "HTTP/1.1 200 OK\r\nProxy-Authenticate: x\r\nTrailer: a\r\nUpgrade: h2c\r\nTE: a\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: x/1\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 426 Upgrade Required\r\nUpgrade: x/1\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nunder_score: 1\r\nEmpty:\r\nContent-Length: 2\r\n\r\nok",
     ] {
         let [short, long] = seen_both_ways(input.as_bytes(), false);
         assert_eq!(short, long, "{input}");
@@ -263,6 +271,31 @@ fn requests_are_counted_the_same_by_both_ways() {
     assert_eq!(counted[0], counted[1]);
     assert_eq!(counted[0].0.0, 5);
     assert_eq!(passed, [4, 0], "for the first one there is no connection yet");
+}
+
+/// A request that the shorter way does not take is not logged there.
+#[test]
+fn every_request_is_logged_once() {
+    let upstream = named("ok");
+    let address = address(&upstream);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let front = front(&format!(
+        "access_log {} format=json; upstream u {{ server {address}; }} host default {{ proxy_pass http://u; }}",
+        log.path().display()
+    ));
+    for expect in [200, 200, 503] {
+        if expect == 503 {
+            front.proxy().order("u", address, State::Disabled).unwrap();
+        }
+        assert_eq!(front.get("h").status, expect);
+    }
+    assert_eq!(front.counts().passed, 1);
+    eventually("all are over", || front.status().routes[0].requests() == 3);
+    front.proxy().flush_log();
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let status = |line: &str| line.split_once("\"status\":").and_then(|(_, rest)| rest.get(..3)?.parse().ok());
+    let logged: Vec<Option<u16>> = text.lines().map(status).collect();
+    assert_eq!(logged, [Some(200), Some(200), Some(503)], "{text}");
 }
 
 /// Streams of requests from many clients: nobody gets another's answer, whatever way it goes.
