@@ -402,28 +402,77 @@ pub(crate) struct Place {
     pub(crate) is_plain: bool,
 }
 
-/// Waiting less than this for an answer is left to those who keep deadlines exactly.
+/// Waiting less than this for an answer, or for more of it, is left to those who keep deadlines exactly.
 const PLAIN_WAIT_MIN: Duration = Duration::from_secs(5);
 
-/// Whether nothing is done to requests and answers but passing them on, over connections in plain text.
+/// Whether nothing is done to requests and answers but passing them on, over connections in plain text. Names all that
+/// a place can be told, so that whoever adds something has to say here whether the shorter way knows of it.
 fn is_plain(rules: &Rules) -> bool {
-    let Rules { access, basic_auth, forward_auth, rate_limit, response_headers, early_hints, compression, .. } = rules;
-    let Action::Pass(pass) = &rules.action else { return false };
+    let Rules {
+        action,
+        access,
+        basic_auth,
+        forward_auth,
+        rate_limit,
+        response_headers,
+        early_hints,
+        compression,
+        error_pages: _,    // for answers of the proxy's own
+        body_bytes_max: _, // there is no content
+    } = rules;
+    let Action::Pass(pass) = action else { return false };
     let is_open = access.is_empty() && basic_auth.is_none() && forward_auth.is_none() && rate_limit.is_none();
-    let upstream = &pass.upstream;
-    let has_limits = upstream.servers.iter().any(|server| server.max_conns.is_some());
     is_open
         && response_headers.is_empty()
         && *early_hints == EarlyHints::Off
         && compression.is_none()
-        && pass.request_headers.is_empty()
-        && pass.rewrite.is_none()
-        && pass.timeouts.attempt.is_none()
-        && pass.timeouts.response >= PLAIN_WAIT_MIN
-        && upstream.tls.is_none()
-        && !upstream.http2
-        && !has_limits
-        && !matches!(upstream.policy, Policy::Sticky(_))
+        && passes_plainly(pass)
+}
+
+fn passes_plainly(pass: &conf::Pass) -> bool {
+    let conf::Pass {
+        upstream,
+        request_headers,
+        rewrite,
+        timeouts,
+        retries: _,         // by the longer way
+        response_buffer: _, // what the shorter way takes has come whole
+        request_buffer: _,  // there is no content
+    } = pass;
+    let Timeouts {
+        response,
+        attempt,
+        idle,
+        connect: _, // the connection is open
+        send: _,    // what does not go at once goes the longer way
+        keepalive: _,
+        keepalive_connections: _,
+        tunnel: _,
+    } = timeouts;
+    request_headers.is_empty()
+        && rewrite.is_none()
+        && attempt.is_none()
+        && *response.min(idle) >= PLAIN_WAIT_MIN
+        && is_spoken_to_plainly(upstream)
+}
+
+fn is_spoken_to_plainly(upstream: &conf::Upstream) -> bool {
+    let conf::Upstream {
+        servers,
+        policy,
+        tls,
+        http2,
+        queue: _, // of those with limits
+        // The group's and the background's, by whatever way requests go.
+        name: _,
+        is_named: _,
+        health_check: _,
+        ejection: _,
+        slow_start: _,
+        resolve_interval: _,
+    } = upstream;
+    let has_limits = servers.iter().any(|server| server.max_conns.is_some());
+    tls.is_none() && !http2 && !has_limits && !matches!(policy, Policy::Sticky(_))
 }
 
 impl Place {
@@ -597,5 +646,46 @@ pub(crate) struct OpenTunnel(Arc<Shared>);
 impl Drop for OpenTunnel {
     fn drop(&mut self) {
         self.0.counters.tunnels_open.down();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SERVER: &str = "server 192.0.2.1:5;";
+
+    #[test]
+    fn a_place_is_plain_if_nothing_is_done_to_what_passes() {
+        let check = |server: &str, more: &str, expect: bool| {
+            let text = format!("upstream u {{ {server} }} host a {{ proxy_pass http://u; {more} }}");
+            let rules = Config::parse("test", &text).unwrap().hosts.remove(0).root.unwrap();
+            assert_eq!(is_plain(&rules), expect, "{text}");
+        };
+        for more in
+            ["", "retries 0;", "body_bytes_max 1k;", "response_timeout 5s; idle_timeout 5s;", "send_timeout 1s;"]
+        {
+            check(SERVER, more, true);
+        }
+        for more in [
+            "allow 192.0.2.0/24;",
+            "rate_limit 5/s;",
+            "set_header X-A b;",
+            "remove_header X-A;",
+            "proxy_set_header X-A b;",
+            "strip_prefix /a;",
+            "early_hints on;",
+            "compression on;",
+            "try_timeout 30s;",
+            "response_timeout 4s;",
+            "idle_timeout 4s;",
+        ] {
+            check(SERVER, more, false);
+        }
+        for server in ["server 192.0.2.1:5 max_conns=3;", "server 192.0.2.1:5; dist_policy sticky a;"] {
+            check(server, "", false);
+        }
+        check("server 192.0.2.1:5 backup; server 192.0.2.2:5 weight=2; dist_policy ip-hash;", "", true);
     }
 }
