@@ -299,8 +299,8 @@ mod tests {
         let text = "HTTP/1.1 201 Made\r\nLocation: /a\r\nConnection: keep-alive, X-Hop\r\nContent-Length: 2\r\n\r\nok";
         let mut decoder = ResponseDecoder::new(Limits::default());
         decoder.expect(Method::Get);
-        let Ok(Some(Event::Head(decoded))) = decoder.poll(&mut BytesMut::from(text)) else { panic!() };
+        let Ok(Some(Event::Head(expect))) = decoder.poll(&mut BytesMut::from(text)) else { panic!() };
         let Whole::Response(head, _) = read(text) else { panic!() };
-        assert_eq!(format!("{head:?}"), format!("{decoded:?}"));
+        assert_eq!(format!("{head:?}"), format!("{expect:?}"));
     }
 }

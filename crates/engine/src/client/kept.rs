@@ -70,7 +70,8 @@ impl Client {
                 }
             }
         };
-        self.opened_response(addr, heard, request)
+        let opened = self.open_response(addr, heard);
+        opened.map_err(|error| Failed { request: error.can_retry.then_some(request), error })
     }
 }
 
@@ -107,9 +108,9 @@ impl Kept {
     }
 
     /// Hands it to whoever resumes the request.
-    pub(crate) fn begun(self, has_sent: bool, unsent: Vec<u8>, received: Vec<u8>) -> Box<Begun> {
+    pub(crate) fn begun(self, has_sent: bool, unsent: Vec<u8>, received: Vec<u8>) -> Begun {
         self.passes_for(None);
-        Box::new(Begun { kept: self, unsent, has_sent, received })
+        Begun { kept: self, unsent, has_sent, received }
     }
 }
 

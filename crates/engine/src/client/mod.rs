@@ -191,26 +191,23 @@ impl Client {
             }
         }
         let heard = self.exchange(addr, &mut request, Fresh::No).await;
-        self.opened_response(addr, heard, request)
+        let opened = self.open_response(addr, heard);
+        opened.map_err(|error| Failed { request: error.can_retry.then_some(request), error })
     }
 
     /// The response whose head was heard, its content as it comes.
-    fn opened_response(
+    fn open_response(
         &self,
         addr: SocketAddr,
         heard: Result<(ResponseHead, Box<Link>), ClientError>,
-        request: OutgoingRequest,
-    ) -> Result<(ResponseHead, Body), Failed> {
-        let failed =
-            |kind| Failed { error: ClientError { addr, stage: Stage::Head, kind, can_retry: false }, request: None };
-        match heard {
-            Ok((head, _)) if head.is_switching() => Err(failed(ClientErrorKind::Unasked)),
-            Ok((head, link)) => {
-                let body = download::body(&self.shared, link, &head).map_err(failed)?;
-                Ok((head, body))
-            }
-            Err(error) => Err(Failed { request: error.can_retry.then_some(request), error }),
+    ) -> Result<(ResponseHead, Body), ClientError> {
+        let failed = |kind| ClientError { addr, stage: Stage::Head, kind, can_retry: false };
+        let (response, link) = heard?;
+        if response.is_switching() {
+            return Err(failed(ClientErrorKind::Unasked));
         }
+        let body = download::body(&self.shared, link, &response).map_err(failed)?;
+        Ok((response, body))
     }
 
     /// Sends a request with an `Upgrade` field on a fresh connection. `Connection: upgrade` is added.
