@@ -439,10 +439,12 @@ where
         desk.outbox.bytes.truncate(start);
         let asked = Asked::of(&head);
         let request = Request::new(head, Body::Empty, peer.clone());
-        Flow::escalate(match catch_unwind(AssertUnwindSafe(|| pass.passage.resume(request, None))) {
-            Ok(answer) => Start::Passed { asked, answer, is_loan: true },
-            Err(_) => Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED),
-        })
+        let resumed = catch_unwind(AssertUnwindSafe(|| pass.passage.resume(request, None)));
+        if let Ok(answer) = resumed {
+            return Flow::escalate(Start::Passed { asked, answer, is_loan: true });
+        }
+        tracing::error!(peer = %peer.addr, "the service panicked");
+        Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
     }
 
     /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.

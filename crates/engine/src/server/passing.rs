@@ -159,8 +159,13 @@ impl Pass {
         let Desk { received, outbox, .. } = desk;
         let Some(kept) = &self.kept else { return Heard::Nothing };
         let Some(method) = self.head.as_ref().map(RequestHead::method) else { return Heard::Unusual };
-        if self.stage != Stage::Waiting || worker.is_stopping() {
-            return Heard::Unusual; // the server speaks before it was asked, or the answer is to be the last one
+        if self.stage != Stage::Waiting {
+            // The server speaks before it was asked, so this is not the answer: the request goes by another connection.
+            self.kept = None;
+            return Heard::Unusual;
+        }
+        if worker.is_stopping() {
+            return Heard::Unusual; // the answer is to be the last one
         }
         let count = match kept.recv(received) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
@@ -181,7 +186,9 @@ impl Pass {
                 if let Ok(true) = answered {
                     self.letter = at..outbox.bytes.len();
                     self.stage = Stage::Answered;
-                    self.kept.take().map(Kept::keep);
+                    if let Some(kept) = self.kept.take() {
+                        kept.keep();
+                    }
                     return Heard::Answered;
                 }
                 outbox.bytes.truncate(at);
@@ -211,7 +218,7 @@ impl Pass {
     /// Its connection, for the task that resumes it.
     pub(super) fn begun(&mut self, outbox: &Outbox) -> Option<Box<Begun>> {
         let unsent = if self.stage == Stage::Queued { outbox.bytes[self.letter.clone()].to_vec() } else { Vec::new() };
-        Some(self.kept.take()?.begun(self.has_sent, unsent, std::mem::take(&mut self.received)))
+        Some(Box::new(self.kept.take()?.begun(self.has_sent, unsent, std::mem::take(&mut self.received))))
     }
 }
 

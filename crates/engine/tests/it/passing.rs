@@ -9,8 +9,9 @@ use engine::{
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -409,6 +410,75 @@ fn a_server_that_stops_answers_what_it_passed_on() {
     let response = client.read_response();
     assert_eq!((response.text(), response.field("connection")), ("ok", Some("close")));
     client.expect_close();
+    upstream.join().unwrap();
+}
+
+/// A service that holds its worker up until it is told to go on, so that several events come at once.
+#[derive(Clone)]
+struct HeldUp {
+    passer: Passer,
+    said: Sender<()>,
+    go: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Service for HeldUp {
+    const PASSES: bool = true;
+
+    fn call(&self, request: Request) -> impl Future<Output = Response> + use<> + 'static {
+        let passer = self.passer.clone();
+        async move {
+            match request.head.target() {
+                "/here" | "/hold-up" => Response::text(StatusCode::OK, "here"),
+                _ => passer.ask(request, None).await,
+            }
+        }
+    }
+
+    fn pass(&self, head: &RequestHead, peer: &Peer, out: &mut Vec<u8>) -> Option<Box<Pass>> {
+        match head.target() {
+            "/here" => None,
+            "/hold-up" => {
+                self.said.send(()).unwrap();
+                self.go.lock().unwrap().recv().unwrap();
+                None
+            }
+            _ => self.passer.pass(head, peer, out),
+        }
+    }
+}
+
+/// What an upstream says between two requests is nobody's answer, also when the next one is on its way already.
+#[test]
+fn what_comes_before_the_request_is_sent_is_not_its_answer() {
+    let (speak, speaks) = channel();
+    let (spoke, spoken) = channel();
+    let (addr, upstream) = warm(move |mut stream, listener| {
+        speaks.recv().unwrap();
+        stream.write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\njunk").unwrap();
+        spoke.send(()).unwrap();
+        drop(answer_once(listener, OK));
+    });
+    let ((said, is_held_up), (go, goes)) = (channel(), channel());
+    let (ways, goes) = (Arc::new(Ways::default()), Arc::new(Mutex::new(goes)));
+    let server = serve(settings(), move || HeldUp {
+        passer: Passer { upstream: addr, client: Client::new(ClientSettings::default()), ways: Arc::clone(&ways) },
+        said: said.clone(),
+        go: Arc::clone(&goes),
+    });
+    warm_up(&server);
+    let (mut client, mut other) = (connect(&server), connect(&server));
+    for client in [&mut client, &mut other] {
+        client.send(get("/here"));
+        assert_eq!(client.read_response().text(), "here");
+    }
+    other.send(get("/hold-up"));
+    is_held_up.recv().unwrap();
+    client.send(get("/"));
+    speak.send(()).unwrap();
+    spoken.recv().unwrap();
+    go.send(()).unwrap();
+    let response = client.read_response();
+    assert_eq!((response.status, response.text()), (200, "ok"));
     upstream.join().unwrap();
 }
 
