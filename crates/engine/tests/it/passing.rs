@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use testkit::RawClient;
 
 /// Which way requests went.
 #[derive(Debug, Default)]
@@ -447,6 +448,27 @@ impl Service for HeldUp {
     }
 }
 
+/// Such a server, how to learn that it is held up, and how to end that.
+fn held_up(upstream: SocketAddr) -> (Running, Receiver<()>, Sender<()>) {
+    let ((said, is_held_up), (go, goes)) = (channel(), channel());
+    let (ways, goes) = (Arc::new(Ways::default()), Arc::new(Mutex::new(goes)));
+    let server = serve(settings(), move || HeldUp {
+        passer: Passer { upstream, client: Client::new(ClientSettings::default()), ways: Arc::clone(&ways) },
+        said: said.clone(),
+        go: Arc::clone(&goes),
+    });
+    warm_up(&server);
+    (server, is_held_up, go)
+}
+
+/// A client whose connection the server knows already.
+fn known_client(server: &Running) -> RawClient {
+    let mut client = connect(server);
+    client.send(get("/here"));
+    assert_eq!(client.read_response().text(), "here");
+    client
+}
+
 /// What an upstream says between two requests is nobody's answer, also when the next one is on its way already.
 #[test]
 fn what_comes_before_the_request_is_sent_is_not_its_answer() {
@@ -458,19 +480,8 @@ fn what_comes_before_the_request_is_sent_is_not_its_answer() {
         spoke.send(()).unwrap();
         drop(answer_once(listener, OK));
     });
-    let ((said, is_held_up), (go, goes)) = (channel(), channel());
-    let (ways, goes) = (Arc::new(Ways::default()), Arc::new(Mutex::new(goes)));
-    let server = serve(settings(), move || HeldUp {
-        passer: Passer { upstream: addr, client: Client::new(ClientSettings::default()), ways: Arc::clone(&ways) },
-        said: said.clone(),
-        go: Arc::clone(&goes),
-    });
-    warm_up(&server);
-    let (mut client, mut other) = (connect(&server), connect(&server));
-    for client in [&mut client, &mut other] {
-        client.send(get("/here"));
-        assert_eq!(client.read_response().text(), "here");
-    }
+    let (server, is_held_up, go) = held_up(addr);
+    let (mut client, mut other) = (known_client(&server), known_client(&server));
     other.send(get("/hold-up"));
     is_held_up.recv().unwrap();
     client.send(get("/"));
@@ -479,6 +490,36 @@ fn what_comes_before_the_request_is_sent_is_not_its_answer() {
     go.send(()).unwrap();
     let response = client.read_response();
     assert_eq!((response.status, response.text()), (200, "ok"));
+    upstream.join().unwrap();
+}
+
+/// A client that speaks while its answer is written but not sent is heard: nothing tells of its bytes again.
+#[test]
+fn what_a_client_sends_while_its_answer_waits_in_the_outbox_is_answered() {
+    let (asked, is_asked) = channel();
+    let (speak, speaks) = channel();
+    let (spoke, spoken) = channel();
+    let (addr, upstream) = warm(move |mut stream, _| {
+        read_head(&mut stream);
+        asked.send(()).unwrap();
+        speaks.recv().unwrap();
+        stream.write_all(OK).unwrap();
+        spoke.send(()).unwrap();
+        read_head(&mut stream);
+        stream.write_all(OK).unwrap();
+    });
+    let (server, is_held_up, go) = held_up(addr);
+    let (mut client, mut other) = (known_client(&server), known_client(&server));
+    client.send(get("/"));
+    is_asked.recv().unwrap();
+    other.send(get("/hold-up"));
+    is_held_up.recv().unwrap();
+    speak.send(()).unwrap();
+    spoken.recv().unwrap();
+    client.send(get("/"));
+    go.send(()).unwrap();
+    assert_eq!(client.read_response().text(), "ok");
+    assert_eq!(client.read_response().text(), "ok");
     upstream.join().unwrap();
 }
 
