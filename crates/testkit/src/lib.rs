@@ -11,5 +11,5 @@ mod split;
 pub mod tls;
 
 pub use client::{RawClient, RawResponse};
-pub use seed::seed;
+pub use seed::{noise, seed};
 pub use split::{at_every_byte, byte_by_byte};

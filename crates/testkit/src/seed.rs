@@ -9,6 +9,20 @@ pub fn seed() -> u64 {
     seed
 }
 
+/// Bytes in which a part that is lost, doubled or exchanged shows: the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed | 1; // never zero, where the generator would stand still
+    let mut bytes = Vec::with_capacity(len + size_of::<u64>());
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
 fn from_clock() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
     since_epoch.as_nanos() as u64

@@ -330,12 +330,13 @@ fn what_a_client_sends_meanwhile_is_answered_in_its_turn() {
 #[test]
 fn a_client_that_speaks_while_it_waits_is_answered_in_order() {
     let (said, heard) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel();
     let (addr, upstream) = warm(move |mut stream, _| {
         for content in ["first", "second"] {
             read_head(&mut stream);
-            said.send(()).unwrap();
             if content == "first" {
-                std::thread::sleep(Duration::from_millis(50)); // so that the client has spoken, most times
+                said.send(()).unwrap();
+                goes.recv().unwrap();
             }
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", content.len()).unwrap();
         }
@@ -346,6 +347,7 @@ fn a_client_that_speaks_while_it_waits_is_answered_in_order() {
     client.send(get("/"));
     heard.recv().unwrap();
     client.send(get("/"));
+    go.send(()).unwrap();
     assert_eq!(client.read_response().text(), "first");
     assert_eq!(client.read_response().text(), "second");
     upstream.join().unwrap();
@@ -354,10 +356,11 @@ fn a_client_that_speaks_while_it_waits_is_answered_in_order() {
 #[test]
 fn a_client_that_closes_its_half_is_answered_and_one_that_leaves_frees_the_upstream() {
     let (said, heard) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel();
     let (addr, upstream) = warm(move |mut stream, listener| {
         read_head(&mut stream);
         said.send(()).unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // so that the client has closed, most times
+        goes.recv().unwrap();
         stream.write_all(OK).unwrap();
         let mut other = stream;
         read_head(&mut other);
@@ -371,6 +374,7 @@ fn a_client_that_closes_its_half_is_answered_and_one_that_leaves_frees_the_upstr
     client.send(get("/"));
     heard.recv().unwrap();
     client.half_close();
+    go.send(()).unwrap();
     assert_eq!(client.read_response().text(), "ok");
     client.expect_close();
     let mut leaving = connect(&server);
@@ -378,13 +382,8 @@ fn a_client_that_closes_its_half_is_answered_and_one_that_leaves_frees_the_upstr
     heard.recv().unwrap();
     socket2::SockRef::from(leaving.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(leaving);
-    upstream_hears_the_end(&server);
+    warm_up(&server); // needs a fresh connection
     upstream.join().unwrap();
-}
-
-/// The next request needs a fresh connection.
-fn upstream_hears_the_end(server: &Running) {
-    warm_up(server);
 }
 
 #[test]

@@ -21,20 +21,9 @@ const MIN: usize = 1024 * 1024;
 /// Far more than all buffers on the way hold together.
 const LARGE: usize = 64 * 1024 * 1024;
 
-/// Bytes in which a part that is lost, doubled or exchanged shows. The seed is printed.
+/// Content whose seed is printed.
 fn random(len: usize) -> Vec<u8> {
-    use std::hash::{BuildHasher, RandomState};
-    let mut state = RandomState::new().hash_one(len) | 1;
-    println!("seed {state}, {len} bytes");
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    testkit::noise(testkit::seed(), len)
 }
 
 /// How many bytes went which way.

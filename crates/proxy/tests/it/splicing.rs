@@ -15,18 +15,9 @@ const LEN: usize = 3 * 1024 * 1024 + 5;
 /// More than all buffers on the way hold together.
 const FLOOD: usize = 48 * 1024 * 1024;
 
-/// Bytes in which a part that is lost or doubled shows.
+/// The content of that length.
 fn content(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    testkit::noise(0x9e37_79b9_7f4a_7c15, len)
 }
 
 fn head_of(len: usize) -> String {
