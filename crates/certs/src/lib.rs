@@ -3,11 +3,13 @@
 //!
 //! Everything lies in one folder: `ca.crt` is what devices are told to trust, `ca.key` (0600) signs and never leaves,
 //! `lan.crt` and `lan.key` (0600) are the server's, `trust.html` explains what to do on each device. The certificate is
-//! short-lived; asking again renews it when it runs out or when this machine has got other names or addresses.
+//! short-lived; asking again renews it when it runs out or when this machine has got other names or addresses. Names that
+//! were once asked for beside those stand in `names.txt`, so that they outlive a renewal.
 //!
 //! Knows no server and no socket: see `engine::Tls` for who presents the certificate.
 
 mod authority;
+mod further;
 mod names;
 mod page;
 
@@ -46,6 +48,14 @@ pub enum CertError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The list of further names holds something else.
+    #[error("{}: {reason}", path.display())]
+    Names {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A certificate could not be made.
     #[error("a certificate could not be made: {0}")]
     Making(#[from] rcgen::Error),
@@ -60,8 +70,10 @@ pub struct LanCertificate {
     pub key: PathBuf,
     /// The authority's certificate, as PEM: what devices are to trust.
     pub authority: PathBuf,
-    /// The same in bytes, as DER: for download.
+    /// The same in bytes, as DER: for download by telephones and browsers.
     pub authority_der: Vec<u8>,
+    /// The same as PEM: what the lists of a Linux system are made of.
+    pub authority_pem: String,
     /// SHA-256 of the authority's certificate, as devices show it.
     pub fingerprint: String,
     /// The page that explains how to trust it.
@@ -74,13 +86,23 @@ pub struct LanCertificate {
     pub is_new: bool,
 }
 
-/// Gives the certificate in `folder`, making or renewing it, and its authority, where that is needed. `now` is the time
-/// since 1970.
+/// Gives the certificate in `folder` for these names, for those in `further`, and for all that were given as `further`
+/// before; makes or renews it, and its authority, where that is needed. `now` is the time since 1970.
 ///
 /// # Errors
 /// The folder cannot be written, or what is in it was changed by somebody else.
-pub fn lan_certificate(folder: &Path, names: Vec<Name>, now: Duration) -> Result<LanCertificate, CertError> {
+pub fn lan_certificate(
+    folder: &Path,
+    mut names: Vec<Name>,
+    further: &[Name],
+    now: Duration,
+) -> Result<LanCertificate, CertError> {
     make_folder(folder)?;
+    for name in further::kept(folder, further)? {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let authority = Authority::open(folder, now)?;
     let (chain, key) = (folder.join("lan.crt"), folder.join("lan.key"));
     let soon = now + days(RENEW_DAYS);
@@ -93,12 +115,16 @@ pub fn lan_certificate(folder: &Path, names: Vec<Name>, now: Duration) -> Result
     let is_good_in = |left: u64| authority.is_good(&chain, &key, &names, UnixTime::since_unix_epoch(now + days(left)));
     let days_left = (0..=VALID_DAYS).take_while(|&left| is_good_in(left)).last().unwrap_or(0);
     let page = folder.join("trust.html");
-    write_file(&page, page::trust(&authority.fingerprint(), &names, "ca.crt").as_bytes(), Access::Everybody)?;
+    let beside = page::trust(&authority.fingerprint(), &names, AUTHORITY_FILE, AUTHORITY_FILE);
+    write_file(&page, beside.as_bytes(), Access::Everybody)?;
+    let authority_file = folder.join(AUTHORITY_FILE);
+    let authority_pem = read_file(&authority_file)?.unwrap_or_default();
     Ok(LanCertificate {
         chain,
         key,
-        authority: folder.join(authority::CERTIFICATE_FILE),
+        authority: authority_file,
         authority_der: authority.certificate().to_vec(),
+        authority_pem,
         fingerprint: authority.fingerprint(),
         page,
         names,
@@ -108,9 +134,10 @@ pub fn lan_certificate(folder: &Path, names: Vec<Name>, now: Duration) -> Result
 }
 
 impl LanCertificate {
-    /// The page that explains how to trust the authority, with this link to its certificate.
-    pub fn trust_page(&self, download: &str) -> String {
-        page::trust(&self.fingerprint, &self.names, download)
+    /// The page that explains how to trust the authority, with links to its certificate: as DER or PEM for most devices,
+    /// and as PEM.
+    pub fn trust_page(&self, download: &str, pem: &str) -> String {
+        page::trust(&self.fingerprint, &self.names, download, pem)
     }
 }
 
@@ -173,6 +200,8 @@ fn file_error(path: &Path, error: io::Error) -> CertError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
 
     const NOW: Duration = Duration::from_secs(1_790_000_000);
 
@@ -184,11 +213,11 @@ mod tests {
     fn a_certificate_is_made_once_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let wanted = names(&["localhost", "127.0.0.1", "::1"]);
-        let first = lan_certificate(folder.path(), wanted.clone(), NOW).unwrap();
+        let first = lan_certificate(folder.path(), wanted.clone(), &[], NOW).unwrap();
         assert!(first.is_new);
         assert_eq!(first.days_left, VALID_DAYS);
         let text = fs::read_to_string(&first.chain).unwrap();
-        let again = lan_certificate(folder.path(), wanted, NOW + days(1)).unwrap();
+        let again = lan_certificate(folder.path(), wanted, &[], NOW + days(1)).unwrap();
         assert!(!again.is_new);
         assert_eq!(again.days_left, VALID_DAYS - 1);
         assert_eq!(fs::read_to_string(&again.chain).unwrap(), text);
@@ -198,8 +227,8 @@ mod tests {
     #[test]
     fn it_is_renewed_when_it_runs_out_and_when_names_change() {
         let folder = tempfile::tempdir().unwrap();
-        let one = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap();
-        let same = |now, of: &[&str]| lan_certificate(folder.path(), names(of), now).unwrap();
+        let one = lan_certificate(folder.path(), names(&["localhost"]), &[], NOW).unwrap();
+        let same = |now, of: &[&str]| lan_certificate(folder.path(), names(of), &[], now).unwrap();
         assert!(!same(NOW + days(VALID_DAYS - RENEW_DAYS - 1), &["localhost"]).is_new);
         let renewed = same(NOW + days(VALID_DAYS - RENEW_DAYS + 1), &["localhost"]);
         assert!(renewed.is_new);
@@ -210,11 +239,43 @@ mod tests {
     }
 
     #[test]
+    fn names_that_were_asked_for_outlive_a_renewal() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |further: &[&str], now| {
+            lan_certificate(folder.path(), names(&["localhost", "nas"]), &names(further), now).unwrap()
+        };
+        assert_eq!(ask(&["nas", "nas.home.arpa"], NOW).names, names(&["localhost", "nas", "nas.home.arpa"]));
+        assert_eq!(fs::read_to_string(folder.path().join("names.txt")).unwrap().lines().last(), Some("nas.home.arpa"));
+        let renewed = ask(&[], NOW + days(VALID_DAYS));
+        assert!(renewed.is_new);
+        assert_eq!(renewed.names, names(&["localhost", "nas", "nas.home.arpa"]));
+        let authority = Authority::open(folder.path(), NOW).unwrap();
+        let at = UnixTime::since_unix_epoch(NOW + days(VALID_DAYS));
+        assert!(authority.is_good(&renewed.chain, &renewed.key, &names(&["nas.home.arpa"]), at));
+        assert_eq!(ask(&["10.9.8.7"], NOW).names, names(&["localhost", "nas", "nas.home.arpa", "10.9.8.7"]));
+    }
+
+    #[test]
+    fn the_list_of_names_is_the_owner_s_to_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |further: &[Name]| lan_certificate(folder.path(), names(&["localhost"]), further, NOW);
+        ask(&names(&["nas.home.arpa"])).unwrap();
+        let list = folder.path().join("names.txt");
+        fs::write(&list, "# mine\n\n other.home.arpa \n").unwrap();
+        assert_eq!(ask(&[]).unwrap().names, names(&["localhost", "other.home.arpa"]));
+        fs::write(&list, "other.home.arpa\nno name\n").unwrap();
+        let error = ask(&[]).unwrap_err().to_string();
+        assert!(error.contains("names.txt: line 2") && !error.contains("ca.crt"), "{error}");
+        fs::write(&list, "one-of-too-many\n".repeat(further::FURTHER_MAX + 1)).unwrap();
+        assert!(ask(&[]).is_err(), "there are only so many");
+    }
+
+    #[test]
     #[cfg(unix)]
     fn keys_are_their_owner_s_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
-        let made = lan_certificate(&folder.path().join("tls"), names(&["localhost"]), NOW).unwrap();
+        let made = lan_certificate(&folder.path().join("tls"), names(&["localhost"]), &[], NOW).unwrap();
         let permissions = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(permissions(&made.key), 0o600);
         assert_eq!(permissions(&folder.path().join("tls/ca.key")), 0o600);
@@ -225,32 +286,41 @@ mod tests {
     #[test]
     fn what_somebody_changed_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let made = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap();
+        let made = lan_certificate(folder.path(), names(&["localhost"]), &[], NOW).unwrap();
         fs::write(&made.key, "nonsense").unwrap();
-        assert!(lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap().is_new, "the key is not its key");
+        assert!(
+            lan_certificate(folder.path(), names(&["localhost"]), &[], NOW).unwrap().is_new,
+            "the key is not its key"
+        );
         let other = tempfile::tempdir().unwrap();
-        lan_certificate(other.path(), names(&["localhost"]), NOW).unwrap();
+        lan_certificate(other.path(), names(&["localhost"]), &[], NOW).unwrap();
         fs::copy(other.path().join("ca.key"), folder.path().join("ca.key")).unwrap();
-        let error = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap_err();
+        let error = lan_certificate(folder.path(), names(&["localhost"]), &[], NOW).unwrap_err();
         assert!(error.to_string().contains("ca.crt"), "{error}");
         fs::write(folder.path().join("ca.key"), "nonsense").unwrap();
-        let error = lan_certificate(folder.path(), names(&["localhost"]), NOW).unwrap_err();
+        let error = lan_certificate(folder.path(), names(&["localhost"]), &[], NOW).unwrap_err();
         assert!(error.to_string().contains("ca.key"), "{error}");
         fs::remove_file(folder.path().join("ca.key")).unwrap();
-        assert!(lan_certificate(folder.path(), names(&["localhost"]), NOW).is_err(), "half an authority is none");
+        assert!(lan_certificate(folder.path(), names(&["localhost"]), &[], NOW).is_err(), "half an authority is none");
     }
 
     #[test]
     fn the_page_names_the_authority_and_every_device() {
         let folder = tempfile::tempdir().unwrap();
-        let made = lan_certificate(folder.path(), names(&["laptop.local"]), NOW).unwrap();
-        let page = made.trust_page("/trust/ca.crt");
+        let made = lan_certificate(folder.path(), names(&["laptop.local"]), &[], NOW).unwrap();
+        let page = made.trust_page("/trust/ca.crt", "/trust/ca.pem");
         for part in
             ["Android", "iPhone", "macOS", "Windows", "Linux", "Firefox", "href=\"/trust/ca.crt\"", "laptop.local"]
         {
             assert!(page.contains(part), "{part}");
         }
         assert!(page.contains(&made.fingerprint));
-        assert!(fs::read_to_string(&made.page).unwrap().contains("href=\"ca.crt\""));
+        let beside = fs::read_to_string(&made.page).unwrap();
+        assert!(beside.contains("href=\"ca.crt\""));
+        // Linux makes its lists of PEM files and takes no others; the page's commands name the file that it links to.
+        assert!(page.contains("href=\"/trust/ca.pem\"") && page.contains("sudo cp ca.pem /usr/local/"), "{page}");
+        assert!(beside.contains("sudo cp ca.crt /usr/local/") && !beside.contains("ca.pem"), "{beside}");
+        assert!(made.authority_pem.starts_with("-----BEGIN CERTIFICATE-----"));
+        assert_eq!(CertificateDer::from_pem_slice(made.authority_pem.as_bytes()).unwrap().as_ref(), made.authority_der);
     }
 }

@@ -3,7 +3,8 @@
 use crate::Name;
 use std::fmt::Write as _;
 
-/// One kind of device: its name and the steps, in which `{file}` is a link to the certificate.
+/// One kind of device: its name and the steps, in which `{file}` is a link to the certificate, `{pem}` one to it as PEM, and
+/// `{name}` the name of that file.
 const DEVICES: [(&str, &[&str]); 6] = [
     (
         "Android",
@@ -19,7 +20,8 @@ const DEVICES: [(&str, &[&str]); 6] = [
     (
         "iPhone and iPad",
         &[
-            "Open this page in Safari and tap {file}; allow the download of a profile.",
+            "Open this page in Safari and tap {file}; allow the download of a profile. (Where it is saved as a file instead: \
+             tap it in the app Files.)",
             "Settings → Profile Downloaded → Install.",
             "Settings → General → About → Certificate Trust Settings: switch it on. Without this last step nothing changes.",
         ],
@@ -44,11 +46,13 @@ const DEVICES: [(&str, &[&str]); 6] = [
     (
         "Linux",
         &[
-            "Debian, Ubuntu: <code>sudo cp ca.crt /usr/local/share/ca-certificates/weaprous.crt &amp;&amp; sudo \
+            "Download {pem}: what follows wants it in this form.",
+            "Debian, Ubuntu: <code>sudo cp {name} /usr/local/share/ca-certificates/weaprous.crt &amp;&amp; sudo \
              update-ca-certificates</code>",
-            "Fedora, Arch: <code>sudo trust anchor ca.crt</code>",
+            "Fedora, Arch: <code>sudo trust anchor {name}</code>",
             "Chrome and Chromium have their own list: Settings → Privacy and security → Security → Manage certificates → \
-             Authorities → Import {file}; or <code>certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n weaprous -i ca.crt</code>",
+             Authorities (or Installed by you) → Import; or <code>certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n weaprous -i \
+             {name}</code>",
         ],
     ),
     (
@@ -60,15 +64,18 @@ const DEVICES: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// The whole page.
-pub(crate) fn trust(fingerprint: &str, names: &[Name], download: &str) -> String {
+/// The whole page, with links to the certificate for most devices, and to the same as PEM.
+pub(crate) fn trust(fingerprint: &str, names: &[Name], download: &str, pem: &str) -> String {
     let link = format!("<a href=\"{download}\" download>ca.crt</a>");
+    let pem_name = pem.rsplit('/').next().unwrap_or(pem);
+    let pem_link = format!("<a href=\"{pem}\" download>{pem_name}</a>");
     let mut devices = String::new();
     for (device, steps) in DEVICES {
         // Writing to a string cannot fail.
         let _ = write!(devices, "<details>\n<summary>{device}</summary>\n<ol>\n");
         for step in steps {
-            let _ = writeln!(devices, "<li>{}</li>", step.replace("{file}", &link));
+            let step = step.replace("{file}", &link).replace("{pem}", &pem_link).replace("{name}", pem_name);
+            let _ = writeln!(devices, "<li>{step}</li>");
         }
         devices.push_str("</ol>\n</details>\n");
     }

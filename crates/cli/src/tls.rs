@@ -18,8 +18,10 @@ const RENEWAL_PERIOD: Duration = Duration::from_mins(5);
 /// Where the trust page lies.
 const TRUST_PATH: &str = "/trust";
 const AUTHORITY_PATH: &str = "/trust/ca.crt";
+const AUTHORITY_PEM_PATH: &str = "/trust/ca.pem";
 /// What devices install as an authority (RFC 5280 in DER has no registered type; all of them know this one).
 const AUTHORITY_TYPE: &str = "application/x-x509-ca-cert";
+const PEM_TYPE: &str = "application/x-pem-file";
 
 /// `weaprous cert`.
 pub(crate) fn cert(args: &Cert) -> Result<(), Failure> {
@@ -43,9 +45,7 @@ pub(crate) fn lan(folder: &Path, further: &[Name]) -> Result<LanCertificate, Fai
 }
 
 fn renew(folder: &Path, further: &[Name]) -> Result<LanCertificate, CertError> {
-    let mut names = names_of_this_host();
-    names.extend(further.iter().cloned());
-    lan_certificate(folder, names, Duration::from_millis(data::now_ms()))
+    lan_certificate(folder, names_of_this_host(), further, Duration::from_millis(data::now_ms()))
 }
 
 /// TLS with the certificate for this network.
@@ -116,12 +116,16 @@ impl Beside {
         let is_read = matches!(request.head.method(), Method::Get | Method::Head);
         match (&self.certificate, request.head.path()) {
             (Some(certificate), TRUST_PATH) if is_read => {
-                let page = certificate.trust_page(AUTHORITY_PATH);
+                let page = certificate.trust_page(AUTHORITY_PATH, AUTHORITY_PEM_PATH);
                 plain(Response::bytes(StatusCode::OK, "text/html; charset=utf-8", page))
             }
             (Some(certificate), AUTHORITY_PATH) if is_read => {
                 let file = Response::bytes(StatusCode::OK, AUTHORITY_TYPE, certificate.authority_der.clone());
                 plain(file.field("content-disposition", "attachment; filename=\"ca.crt\""))
+            }
+            (Some(certificate), AUTHORITY_PEM_PATH) if is_read => {
+                let file = Response::bytes(StatusCode::OK, PEM_TYPE, certificate.authority_pem.clone());
+                plain(file.field("content-disposition", "attachment; filename=\"ca.pem\""))
             }
             _ => self.redirect(request),
         }

@@ -226,7 +226,7 @@ fn folder_with_files() -> tempfile::TempDir {
     let days_ago = |count: u64| now.checked_sub(Duration::from_hours(24 * count)).unwrap();
     for (name, made_at) in [("good", now), ("ending", days_ago(53)), ("ended", days_ago(100))] {
         let names = vec!["localhost".parse().unwrap()];
-        let made = certs::lan_certificate(&folder.path().join(name), names, made_at).unwrap();
+        let made = certs::lan_certificate(&folder.path().join(name), names, &[], made_at).unwrap();
         std::fs::copy(made.chain, folder.path().join(format!("{name}.crt"))).unwrap();
         std::fs::copy(made.key, folder.path().join(format!("{name}.key"))).unwrap();
     }

@@ -78,6 +78,8 @@ fn the_port_beside_explains_how_to_trust_and_leads_to_https() {
     let explained = get(up.beside, "/trust", &[]);
     assert_eq!(explained.status, 200);
     assert!(explained.text().contains("/trust/ca.crt"), "{}", explained.text());
+    let pem = get(up.beside, "/trust/ca.pem", &[]);
+    assert_eq!(CertificateDer::from_pem_slice(&pem.body).unwrap(), up.authority, "the same, for Linux");
     let moved = get(up.beside, "/login?a=b", &[]);
     assert_eq!(moved.status, 308);
     let to = moved.field("location").unwrap();
@@ -150,6 +152,18 @@ fn a_certificate_is_made_once() {
     assert_eq!(std::fs::read(folder.path().join("tls/lan.crt")).unwrap(), chain);
 }
 
+#[test]
+fn names_asked_for_once_are_kept_by_whoever_renews() {
+    let folder = tempfile::tempdir().unwrap();
+    cert(folder.path(), &["--name", "files.home.arpa"]);
+    // The certificate is lost, so that the server has to make another; nobody tells it the name again.
+    std::fs::remove_file(folder.path().join("tls/lan.crt")).unwrap();
+    let up = SecureUp::start(folder.path());
+    let host = format!("files.home.arpa:{}", up.secure.port());
+    let answer = exchange(&up.authority, up.secure, "files.home.arpa", &request("GET", "/login", &host, "", ""));
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}
+
 /// What `weaprous cert` made in a folder.
 struct Made {
     authority: CertificateDer<'static>,
@@ -213,6 +227,7 @@ fn check_reload(program: &str, mut process: Weaprous, path: &str, [old, new]: [&
 
     // Seen without a signal as well; a key that does not fit yet changes nothing.
     std::fs::write(chain, &old.chain).unwrap();
+    process.wait_for_text("those loaded before stay in use");
     assert!(ask(new).unwrap().starts_with("HTTP/1.1 200"), "{program}");
     std::fs::write(key, &old.key).unwrap();
     presented(old, new);
