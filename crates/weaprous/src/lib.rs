@@ -50,6 +50,7 @@
 //! |---|---|
 //! | add routes, nest applications, answer 404 in one's own way | [`App`] |
 //! | know what a handler may ask for, and what it may answer | [`extract`], [`IntoResponse`] |
+//! | write a page, with what others wrote in it | [`html!`] |
 //! | refuse a request | [`Problem`] |
 //! | do something around handlers | [`Layer`]; ready-made ones, such as CORS and rate limits: [`layers`], [`compress`] |
 //! | read and set cookies, sign or encrypt them, log people in | [`cookie`], [`sealed`], [`session`] |
@@ -94,6 +95,7 @@ mod csrf;
 pub mod extract;
 pub mod files;
 mod handler;
+pub mod html;
 #[cfg(feature = "tower")]
 pub mod interop;
 mod layer;

@@ -234,19 +234,29 @@ pub fn error_page(status: StatusCode, title: &str, detail: Option<&str>) -> Stri
 /// use weaprous::problem::escape_html;
 /// assert_eq!(escape_html("<b title='x'>Q&A</b>"), "&lt;b title=&#39;x&#39;&gt;Q&amp;A&lt;/b&gt;");
 /// ```
+///
+/// [`html!`](crate::html!) does it by itself.
 pub fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
+    let _ = write_escaped(&mut out, text); // a string takes everything
     out
+}
+
+/// As [`escape_html`], to where it is wanted.
+pub(crate) fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        out.write_str(&rest[..at])?;
+        out.write_str(match rest.as_bytes()[at] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        })?;
+        rest = &rest[at + 1..];
+    }
+    out.write_str(rest)
 }
 
 /// Turns a problem document into a page if the client's `Accept` prefers one. Other responses pass untouched.

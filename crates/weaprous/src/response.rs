@@ -78,6 +78,25 @@ pub trait IntoResponse {
 /// }
 /// # App::new().route("/tasks", [POST], create);
 /// ```
+///
+/// One's own types implement it:
+///
+/// ```
+/// use weaprous::engine::InvalidField;
+/// use weaprous::testing::Client;
+/// use weaprous::{ResponsePart, prelude::*};
+///
+/// struct CacheFor(u32);
+///
+/// impl ResponsePart for CacheFor {
+///     fn apply(self, response: &mut Response) -> Result<(), InvalidField> {
+///         response.fields.set("cache-control", format!("max-age={}", self.0))
+///     }
+/// }
+///
+/// let client = Client::new(App::new().route("/", [GET], async || (CacheFor(60), "news")));
+/// assert_eq!(client.get("/").send().field("cache-control"), Some("max-age=60"));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand before the content of a response",
     note = "parts are `StatusCode`, `SetCookie`, fields as `[(name, value)]`, and an `Option` or `Vec` of one of these"
@@ -192,15 +211,15 @@ fn json_bytes(value: &impl Serialize) -> serde_json::Result<Bytes> {
     Ok(bytes)
 }
 
-/// A page. The text must be escaped already: see [`escape_html`](crate::problem::escape_html).
+/// A page, as it is sent. [`html!`](crate::html!) writes one and escapes what goes into it; around text of one's own
+/// making, escaped already (see [`escape_html`](crate::problem::escape_html)), stands `Html(text)`.
 ///
 /// ```
-/// use weaprous::prelude::*;
-/// use weaprous::problem::escape_html;
+/// use weaprous::{html, prelude::*};
 /// use weaprous::testing::Client;
 ///
 /// async fn greet(Path(name): Path<String>) -> Html {
-///     Html(format!("<!doctype html><title>Hello</title><p>Hello, {}!", escape_html(&name)))
+///     html!("<!doctype html><title>Hello</title><p>Hello, {}!", name)
 /// }
 ///
 /// let page = Client::new(App::new().route("/{name}", [GET], greet)).get("/%3Cb%3E").send();
@@ -248,6 +267,7 @@ impl Redirect {
     /// ```
     /// use weaprous::{Redirect, prelude::*};
     /// let status = |redirect: Redirect| redirect.into_response().status.as_u16();
+    /// assert_eq!((status(Redirect::to("/now")), status(Redirect::see_other("/done"))), (302, 303));
     /// assert_eq!((status(Redirect::temporary("/new")), status(Redirect::permanent("/new"))), (307, 308));
     /// ```
     pub fn temporary(location: impl AsRef<str>) -> Self {
