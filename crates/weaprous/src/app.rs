@@ -45,7 +45,7 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub struct App {
     routes: Vec<Route>,
     nested: Vec<(String, App)>,
-    fallback: Option<Arc<dyn Endpoint>>,
+    fallback: Option<Fallback>,
     state: StateMap,
     layers: Vec<Arc<dyn Layer>>,
     sessions: Option<Arc<Sessions>>,
@@ -79,6 +79,9 @@ pub struct Route {
     /// Where it was made, for messages about conflicts.
     place: &'static Location<'static>,
 }
+
+/// Who answers what no route covers, and the line that said so.
+type Fallback = (Arc<dyn Endpoint>, &'static Location<'static>);
 
 type StateMap = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
@@ -190,8 +193,9 @@ impl App {
     /// let app = App::new().fallback(async |request: Request| format!("nothing at {}", request.path()));
     /// assert_eq!(Client::new(app).get("/x").send().text(), "nothing at /x");
     /// ```
+    #[track_caller]
     pub fn fallback<Args: 'static>(mut self, handler: impl Handler<Args>) -> Self {
-        self.fallback = Some(Arc::new(Erased::new(handler)));
+        self.fallback = Some((Arc::new(Erased::new(handler)), Location::caller()));
         self
     }
 
@@ -442,6 +446,15 @@ impl Bound {
     /// Serves until Ctrl-C or SIGTERM, then as [`run`](Self::run) does once its stop has fired. A second signal ends the
     /// process at once: see [`stop_at_signals`](crate::stop_at_signals).
     ///
+    /// ```no_run
+    /// use weaprous::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// App::new().route("/", [GET], async || "hello").prepare_address("127.0.0.1", 8001)?.run_until_signal()?;
+    /// println!("everybody was answered");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`run`](Self::run), and if the system does not let signals be watched.
     pub fn run_until_signal(self) -> Result<(), RunError> {
@@ -501,6 +514,10 @@ impl fmt::Debug for Target {
     }
 }
 
+/// How the router of fallbacks tells those that an application has asked for from our own 404s.
+pub(crate) const SAID: Method = Method::Get;
+const UNSAID: Method = Method::Options;
+
 /// An application while it is put together.
 pub(crate) struct Assembly {
     pub(crate) router: Router<usize>,
@@ -513,9 +530,10 @@ pub(crate) struct Assembly {
 impl Assembly {
     fn add(&mut self, prefix: &str, route: Route, scope: &Arc<Scope>) -> Result<(), RouteError> {
         let pattern = format!("{prefix}{}", route.pattern);
-        let parameter_names = router::parameter_names(&pattern)?.into();
+        let malformed = |reason| router::malformed(&pattern, reason, route.place);
+        let parameter_names = router::parameter_names(&pattern).map_err(malformed)?.into();
         if route.methods.is_empty() {
-            return Err(RouteError::Pattern { pattern, reason: "answers no method; list at least one" });
+            return Err(malformed("answers no method; list at least one"));
         }
         let scope = if route.layers.is_empty() && route.body_bytes_max.is_none() && route.csrf.is_none() {
             Arc::clone(scope)
@@ -533,20 +551,18 @@ impl Assembly {
         Ok(())
     }
 
-    /// Every application answers below its prefix, if only with a 404 inside its own layers. Where two share a
-    /// prefix the first does, unless both want to.
-    fn add_fallback(
-        &mut self,
-        prefix: &str,
-        fallback: Option<Arc<dyn Endpoint>>,
-        scope: &Arc<Scope>,
-    ) -> Result<(), RouteError> {
-        let is_own = fallback.is_some();
-        let endpoint = fallback.unwrap_or_else(|| Arc::new(OwnAnswer::NotFound));
+    /// Every application answers below its prefix, if only with a 404 inside its own layers. Where several share a
+    /// prefix, it is the one that says how; if none does, the first; two that do are a conflict.
+    fn add_fallback(&mut self, prefix: &str, fallback: Option<Fallback>, scope: &Arc<Scope>) -> Result<(), RouteError> {
+        let said = fallback.as_ref().map(|(_, place)| *place);
+        let endpoint = fallback.map_or_else(|| Arc::new(OwnAnswer::NotFound) as _, |(endpoint, _)| endpoint);
         let parameter_names = Vec::new().into();
         self.fallbacks.push(Target { endpoint, scope: Arc::clone(scope), parameter_names });
-        let place = self.fallbacks.len() - 1;
-        let below = self.fallback_router.insert(&format!("{prefix}/{{fallback_path..}}"), Method::Get, place);
-        if is_own { below } else { below.or(Ok(())) }
+        let at = self.fallbacks.len() - 1;
+        let below = format!("{prefix}/{{fallback_path..}}");
+        match said {
+            Some(place) => self.fallback_router.insert_from(&below, SAID, at, place),
+            None => self.fallback_router.insert(&below, UNSAID, at).or(Ok(())),
+        }
     }
 }

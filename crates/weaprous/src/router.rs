@@ -26,12 +26,14 @@ pub const SEGMENTS_MAX: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// The pattern cannot be read.
-    #[error("route pattern `{pattern}`: {reason}")]
+    #[error("route pattern `{pattern}` ({place}): {reason}")]
     Pattern {
-        /// As it was given.
+        /// As it was given, behind the prefixes of the applications around it.
         pattern: String,
         /// What is wrong with it.
         reason: &'static str,
+        /// The line that added it.
+        place: &'static Location<'static>,
     },
     /// Two routes answer the same requests.
     #[error(
@@ -178,7 +180,8 @@ impl<T> Router<T> {
         value: T,
         place: &'static Location<'static>,
     ) -> Result<(), RouteError> {
-        let leaf = self.leaf(pattern)?;
+        let segments = parse_pattern(pattern).map_err(|reason| malformed(pattern, reason, place))?;
+        let leaf = self.leaf(segments);
         let routes = &mut self.leaves[leaf].routes;
         if let Some(known) = routes.iter().find(|known| known.method == method) {
             return Err(RouteError::Conflict {
@@ -235,9 +238,9 @@ impl<T> Router<T> {
     }
 
     /// The leaf of a pattern's shape, made if it is not there.
-    fn leaf(&mut self, pattern: &str) -> Result<usize, RouteError> {
+    fn leaf(&mut self, segments: Vec<Segment>) -> usize {
         let mut at = 0;
-        for segment in parse_pattern(pattern)? {
+        for segment in segments {
             at = match segment {
                 Segment::Literal(text) => {
                     let known = self.nodes[at].literals.iter().find(|(literal, _)| *literal == text).map(|(_, n)| *n);
@@ -254,12 +257,12 @@ impl<T> Router<T> {
                 }),
                 Segment::Rest(_) => {
                     let leaves = &mut self.leaves;
-                    return Ok(*self.nodes[at].rest.get_or_insert_with(|| new_leaf(leaves)));
+                    return *self.nodes[at].rest.get_or_insert_with(|| new_leaf(leaves));
                 }
             };
         }
         let leaves = &mut self.leaves;
-        Ok(*self.nodes[at].end.get_or_insert_with(|| new_leaf(leaves)))
+        *self.nodes[at].end.get_or_insert_with(|| new_leaf(leaves))
     }
 
     fn grow(&mut self) -> usize {
@@ -294,8 +297,8 @@ impl<T> Leaf<T> {
     }
 }
 
-/// The parameter names of a pattern, in order.
-pub(crate) fn parameter_names(pattern: &str) -> Result<Vec<String>, RouteError> {
+/// The parameter names of a pattern, in order, or what is wrong with it.
+pub(crate) fn parameter_names(pattern: &str) -> Result<Vec<String>, &'static str> {
     let name = |segment| match segment {
         Segment::Literal(_) => None,
         Segment::Parameter(name) | Segment::Rest(name) => Some(name),
@@ -356,19 +359,23 @@ fn decoded(raw: &str) -> Result<Cow<'_, str>, PercentError> {
     Ok(if raw.contains('%') { Cow::Owned(percent::decode(raw)?) } else { Cow::Borrowed(raw) })
 }
 
-fn parse_pattern(pattern: &str) -> Result<Vec<Segment>, RouteError> {
-    let fail = |reason| RouteError::Pattern { pattern: pattern.to_owned(), reason };
-    let rest = pattern.strip_prefix('/').ok_or_else(|| fail("must begin with `/`"))?;
+/// The error of a pattern that this line wants.
+pub(crate) fn malformed(pattern: &str, reason: &'static str, place: &'static Location<'static>) -> RouteError {
+    RouteError::Pattern { pattern: pattern.to_owned(), reason, place }
+}
+
+fn parse_pattern(pattern: &str) -> Result<Vec<Segment>, &'static str> {
+    let rest = pattern.strip_prefix('/').ok_or("must begin with `/`")?;
     let mut segments = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for part in rest.split('/') {
         if matches!(segments.last(), Some(Segment::Rest(_))) {
-            return Err(fail("nothing can follow `{name..}`"));
+            return Err("nothing can follow `{name..}`");
         }
-        let segment = parse_segment(part).map_err(fail)?;
+        let segment = parse_segment(part)?;
         if let Segment::Parameter(name) | Segment::Rest(name) = &segment {
             if names.contains(name) {
-                return Err(fail("names a parameter twice"));
+                return Err("names a parameter twice");
             }
             names.push(name.clone());
         }

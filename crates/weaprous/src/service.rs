@@ -1,6 +1,6 @@
 //! The prepared application as the engine's service: finds the target, runs it inside its layers, presents errors.
 
-use crate::app::{Assembly, Target};
+use crate::app::{Assembly, SAID, Target};
 use crate::handler::{Endpoint, LocalBoxFuture};
 use crate::layer::Next;
 use crate::problem::{self, Problem};
@@ -152,7 +152,7 @@ impl AppService {
     fn fallback(&self, path: &str) -> Rc<Target> {
         let found = self.shared.fallback_router.find(path);
         let place = match &found {
-            Ok(Some(found)) => *found.leaf.first(),
+            Ok(Some(found)) => *found.leaf.route(SAID).unwrap_or_else(|| found.leaf.first()),
             Ok(None) => 0, // the root's: it is assembled first
             Err(bad) => return self.within_root(OwnAnswer::BadPath(*bad)),
         };

@@ -164,6 +164,43 @@ fn conflicts_are_found_before_anything_is_served() {
 }
 
 #[test]
+fn conflicts_of_fallbacks_name_the_lines_that_want_them() {
+    let one = App::new().fallback(async || "one"); // line + 0
+    let other = App::new().fallback(async || "other"); // line + 1
+    let line = line!() - 2;
+    let error = App::new().nest("/a", one).nest("/a/", other).prepare().unwrap_err();
+    let text = error.to_string();
+    let RouteError::Conflict { first_place, second_place, .. } = error else { panic!("a conflict: {text}") };
+    let place = |at: u32| (file!(), at);
+    assert_eq!((first_place.file(), first_place.line()), place(line), "{text}");
+    assert_eq!((second_place.file(), second_place.line()), place(line + 1), "{text}");
+    // One fallback below a shared prefix is no conflict, wherever it stands.
+    let plain = || App::new().route("/x", [GET], async || "x");
+    let only = || App::new().fallback(async || "only");
+    check(
+        App::new().nest("/a", plain()).nest("/a", only()),
+        &[("GET", "/a/x", 200, "x"), ("GET", "/a/y", 200, "only")],
+    );
+    check(
+        App::new().nest("/a", only()).nest("/a", plain()),
+        &[("GET", "/a/x", 200, "x"), ("GET", "/a/y", 200, "only")],
+    );
+    check(App::new().nest("/", only()), &[("GET", "/y", 200, "only")]);
+}
+
+#[test]
+fn a_pattern_that_cannot_be_read_is_named_with_its_line() {
+    let app = App::new().route("/a/{b", [GET], async || "");
+    let line = line!() - 1;
+    let text = app.prepare().unwrap_err().to_string();
+    assert!(text.starts_with("route pattern `/a/{b` (") && text.contains(&format!("{}:{line}:", file!())), "{text}");
+    let nested = App::new().nest("api", App::new().route("/x", [GET], async || ""));
+    let line = line!() - 1;
+    let text = nested.prepare().unwrap_err().to_string();
+    assert!(text.contains("must begin with `/`") && text.contains(&format!("{}:{line}:", file!())), "{text}");
+}
+
+#[test]
 fn a_slash_at_the_end_makes_another_path() {
     let app = App::new()
         .route("/a", [GET], async || "a")
