@@ -54,7 +54,8 @@ pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 #[diagnostic::on_unimplemented(
     message = "this is not a handler",
     note = "a handler is an `async fn` of up to eight extractors, where only the last one may read the content \
-            (`Json`, `Form`, `Bytes`, `String`, `Multipart`, `Request`), and whose result implements `IntoResponse`",
+            (`Json`, `Form`, `Bytes`, `String`, `Multipart`, `Request`), and whose result implements `IntoResponse`; it \
+            owns its arguments: `Request`, not `&Request`",
     note = "the `T` of `Json<T>`, `Form<T>`, `Query<T>`, `Path<T>` as an argument needs `serde::Deserialize`, that of a \
             `Json<T>` as the result `serde::Serialize`",
     note = "the error of a `Result` is an answer, too: return `Problem`, and turn others into one, as by \

@@ -11,6 +11,13 @@
 //! ```
 
 /// Why a string could not be decoded.
+///
+/// ```
+/// use weaprous::percent::{PercentError, decode};
+/// assert_eq!(decode("100%"), Err(PercentError::Incomplete));
+/// assert_eq!(decode("%ff"), Err(PercentError::NotUtf8));
+/// assert_eq!(decode("%00"), Err(PercentError::Nul));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PercentError {
     /// A `%` without two hexadecimal digits after it.

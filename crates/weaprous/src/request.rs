@@ -130,6 +130,18 @@ impl Request {
     }
 
     /// All cookies.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// async fn describe(request: Request) -> String {
+    ///     format!("{} cookies, theme {}", request.cookies().iter().count(), request.cookie("theme").unwrap_or("none"))
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/", [GET], describe));
+    /// assert_eq!(client.get("/").field("cookie", "theme=dark; lang=vi").send().text(), "2 cookies, theme dark");
+    /// ```
     pub fn cookies(&self) -> Cookies {
         Cookies::parse(self.head.fields_named("cookie"))
     }
@@ -150,6 +162,20 @@ impl Request {
     }
 
     /// Fires when the server stops: endless responses end on it.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// async fn wait(request: Request) -> &'static str {
+    ///     request.stop().cancelled().await; // or until something happens
+    ///     "ask again, somewhere else"
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/", [GET], wait));
+    /// client.stop();
+    /// assert_eq!(client.get("/").send().text(), "ask again, somewhere else");
+    /// ```
     pub fn stop(&self) -> &Stop {
         &self.peer.stop
     }
@@ -209,6 +235,29 @@ impl Request {
 
     /// Answers 101 and hands the raw stream to `talk`; 426 if the client does not offer `protocol`, 403 if a page of
     /// another site asks and [`Csrf`](crate::Csrf) is not off.
+    ///
+    /// ```
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// /// Sends everything back, over a protocol of our own.
+    /// async fn echo(request: Request) -> Response {
+    ///     request.upgrade("echo", async |mut stream| {
+    ///         let mut bytes = [0; 1024];
+    ///         while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+    ///             if stream.write_all(&bytes[..count]).await.is_err() {
+    ///                 break;
+    ///             }
+    ///         }
+    ///     })
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/echo", [GET], echo));
+    /// assert_eq!(client.get("/echo").send().status(), StatusCode::UPGRADE_REQUIRED);
+    /// let offered = client.get("/echo").field("connection", "upgrade").field("upgrade", "echo").send();
+    /// assert_eq!(offered.status(), StatusCode::SWITCHING_PROTOCOLS);
+    /// ```
     pub fn upgrade<F, Talk>(self, protocol: &str, talk: F) -> Response
     where
         F: FnOnce(Upgraded) -> Talk + 'static,

@@ -431,6 +431,7 @@ fn is_read(request: &Request) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub enum ServesFiles {}
 
+#[diagnostic::do_not_recommend]
 impl Handler<ServesFiles> for Files {
     /// Serves the file that the last path parameter names, or the whole path where there is none.
     async fn call(&self, request: Request) -> Response {

@@ -127,6 +127,7 @@ where
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<S, B> Handler<ServedByTower> for Tower<S>
 where
     S: tower_service::Service<http::Request<Content>, Response = http::Response<B>> + Clone + Send + Sync + 'static,

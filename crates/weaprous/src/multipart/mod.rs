@@ -243,6 +243,25 @@ impl FromRequest<ViaBody> for Multipart {
 impl Multipart {
     /// The form of a request.
     ///
+    /// ```
+    /// use weaprous::multipart::Multipart;
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::{Client, FormPart};
+    ///
+    /// /// Takes text or a form, by what it is.
+    /// async fn note(request: Request) -> Result<String, Problem> {
+    ///     if request.media_type() == Some("text/plain") {
+    ///         return request.read().await;
+    ///     }
+    ///     let form = Multipart::of(request)?.collect().await?;
+    ///     form.text("note").map(str::to_owned).ok_or_else(|| Problem::unprocessable("`note` is missing"))
+    /// }
+    ///
+    /// let client = Client::new(App::new().route("/notes", [POST], note));
+    /// assert_eq!(client.post("/notes").multipart([FormPart::text("note", "buy bread")]).send().text(), "buy bread");
+    /// assert_eq!(client.post("/notes").body("{}").send().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    /// ```
+    ///
     /// # Errors
     /// The content is something else, or has no boundary.
     pub fn of(mut request: Request) -> Result<Self, MultipartError> {

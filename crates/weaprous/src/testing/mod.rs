@@ -144,6 +144,16 @@ impl Client {
     }
 
     /// Begins a request. `target` is a path, with a query if there is one, percent-encoded.
+    ///
+    /// ```
+    /// use weaprous::prelude::*;
+    /// use weaprous::testing::Client;
+    ///
+    /// let client = Client::new(App::new().route("/", [PATCH], async |text: String| text));
+    /// assert_eq!(client.request(PATCH, "/?a=b").body("one").send().text(), "one");
+    /// assert_eq!(client.patch("/").body("two").send().text(), "two");
+    /// assert_eq!(client.options("/").send().field("allow"), Some("OPTIONS, PATCH"));
+    /// ```
     pub fn request(&self, method: Method, target: &str) -> RequestBuilder<'_, Self> {
         RequestBuilder::new(self, method, target)
     }

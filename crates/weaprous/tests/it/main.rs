@@ -17,6 +17,7 @@ mod routing;
 mod sessions;
 mod signals;
 mod signatures;
+mod spans;
 mod support;
 mod testing;
 mod tls;

@@ -75,6 +75,45 @@ fn a_result_must_be_a_response() {
 }
 
 #[test]
+fn what_serde_must_know_is_named() {
+    let as_result = "struct User { id: u64 }\nasync fn one() -> Json<User> { Json(User { id: 1 }) }";
+    let as_argument = "struct New { name: String }\nasync fn one(Json(new): Json<New>) {}";
+    for types in [as_result, as_argument] {
+        let body = format!("{types}\nApp::new().route(\"/\", [POST], one);");
+        check(&body, &["this is not a handler", "needs `serde::Deserialize`", "as the result `serde::Serialize`"]);
+    }
+}
+
+#[test]
+fn an_error_of_somebody_else_is_to_be_turned_into_a_problem() {
+    let body =
+        "async fn odd() -> Result<String, std::io::Error> { Ok(String::new()) }\nApp::new().route(\"/\", [GET], odd);";
+    check(body, &["this is not a handler", "`.map_err(Problem::internal)`"]);
+}
+
+#[test]
+fn a_handler_owns_what_it_is_given() {
+    for argument in ["request: &Request", "name: &str"] {
+        let body = format!("async fn odd({argument}) {{}}\nApp::new().route(\"/\", [GET], odd);");
+        check(&body, &["this is not a handler", HANDLER, "owns its arguments"]);
+    }
+}
+
+#[test]
+fn what_is_in_nobody_s_way_is_not_listed() {
+    // Other values that are handlers are no advice to who has written a function.
+    let said = compile("async fn odd() -> u64 { 7 }\nApp::new().route(\"/\", [GET], odd);").unwrap_err();
+    assert!(!said.contains("Tower<S>") && !said.contains("ServesFiles"), "{said}");
+    assert!(said.lines().count() < 35, "nobody reads that much:\n{said}");
+}
+
+#[test]
+fn a_value_in_a_page_must_be_text() {
+    check("struct Odd;\nweaprous::html!(\"{}\", Odd);", &["`Odd` cannot stand in a page", "take `.to_string()`"]);
+    check("let name = 7;\nweaprous::html!(\"{name}\");", &["there is no argument named `name`"]);
+}
+
+#[test]
 fn a_part_of_a_tuple_must_be_one() {
     check(
         "fn is_one(odd: impl IntoResponse) {}\nis_one((7, \"text\"));",
