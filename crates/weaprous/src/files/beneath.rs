@@ -77,6 +77,7 @@ mod tests {
     use std::fs;
     use std::io::Read;
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Opens by both ways and says what each read, or nothing.
     fn read(root: &File, path: &str) -> [Option<String>; 2] {
@@ -109,5 +110,55 @@ mod tests {
         }
         let through_link = if cfg!(target_os = "linux") { text() } else { None };
         assert_eq!(read(&root, "inside/file"), [through_link, None]);
+    }
+
+    /// Says when it is dropped that the others are to end, also when a test fails.
+    struct Ends<'a>(&'a AtomicBool);
+
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_turns_into_a_link_leads_nowhere_else() {
+        const OPENED: usize = 3_000;
+        const OPENED_MAX: usize = 1_000_000;
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("root");
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::create_dir_all(outer.path().join("outside")).unwrap();
+        fs::write(root.join("a/file"), "text").unwrap();
+        fs::write(outer.path().join("outside/file"), "secret").unwrap();
+        symlink("../outside", root.join("b")).unwrap();
+        let opened = File::open(&root).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _ends = Ends(&is_over);
+            scope.spawn(|| {
+                // Folder and link change places, by way of a third name.
+                while !is_over.load(Ordering::Relaxed) {
+                    for (from, to) in [("a", "c"), ("b", "a"), ("c", "b")] {
+                        fs::rename(root.join(from), root.join(to)).unwrap();
+                    }
+                }
+            });
+            let (mut inside, mut nowhere) = ([0; 2], [0; 2]);
+            for turn in 0..OPENED_MAX {
+                // Each way has to have met both the folder and what is none often enough.
+                if turn >= OPENED && inside.iter().chain(&nowhere).all(|count| *count >= OPENED / 10) {
+                    return;
+                }
+                for (way, text) in read(&opened, "a/file").into_iter().enumerate() {
+                    match text.as_deref() {
+                        Some("text") => inside[way] += 1,
+                        None => nowhere[way] += 1,
+                        Some(other) => panic!("way {way} led to {other:?}"),
+                    }
+                }
+            }
+            panic!("inside {inside:?}, nowhere {nowhere:?}: the folder was never swapped, or always");
+        });
     }
 }
