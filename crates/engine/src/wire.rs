@@ -223,9 +223,11 @@ impl<Decoder> Wire<Decoder> {
     }
 
     /// Where the layer has a word for the end, which tells a whole message from a cut one: says it, as far as it goes
-    /// without waiting. A bare socket needs none before it is closed.
+    /// without waiting, unless something is cut. A bare socket needs none before it is closed.
     pub(crate) fn say_goodbye(&mut self) {
-        if let Some(Stream::Secure(_)) = &self.socket {
+        if self.unsent() == 0
+            && let Some(Stream::Secure(_)) = &self.socket
+        {
             self.shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }

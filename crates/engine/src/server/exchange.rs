@@ -147,7 +147,10 @@ async fn go_on<S: Service>(conn: &Rc<Conn>, service: &S, mut outcome: Outcome, m
                 refuse(conn, error.status(), error.reason()).await
             }
             Next::TooSlow => refuse(conn, StatusCode::REQUEST_TIMEOUT, "the request did not come in time").await,
-            Next::Nothing => Outcome::Abort,
+            Next::Nothing => {
+                conn.wire.borrow_mut().say_goodbye();
+                Outcome::Abort
+            }
             Next::Rest(deadline) => Outcome::Rest(deadline),
         };
         is_first = false;

@@ -26,5 +26,6 @@ mod stopping;
 mod stress;
 mod support;
 mod tls;
+mod tls_ends;
 mod tls_support;
 mod upgrades;
