@@ -201,9 +201,13 @@ pub(super) const UNANSWERED: &str = "this request could not be answered";
 
 /// Methods no service gets to see: this is no tunnel, and an echo of a request would show a script
 /// the fields the browser hides from it (RFC 9110 §9.3.6, §9.3.8).
+///
+/// What follows a `CONNECT` may be somebody else's bytes, sent before the answer was known: none of it is a request.
 pub(super) fn refused_method(method: Method) -> Option<Response> {
     is_refused(method).then(|| match method {
-        Method::Connect => refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel"),
+        Method::Connect => {
+            refusal(StatusCode::NOT_IMPLEMENTED, "this server is no tunnel").field("connection", "close")
+        }
         _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "requests are not echoed").field("allow", ALLOWED_METHODS),
     })
 }
