@@ -91,7 +91,7 @@ impl Facts {
             }
             6 if is(name, b"expect") => {
                 let value = span.value(input);
-                let known = value.eq_ignore_ascii_case(b"100-continue") && self.expectation != Expectation::Unknown;
+                let known = value.eq_ignore_ascii_case(b"100-continue") && self.expectation == Expectation::None;
                 self.expectation = if known { Expectation::Continue } else { Expectation::Unknown };
             }
             12 if is(name, b"content-type") => {
