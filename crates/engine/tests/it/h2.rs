@@ -333,20 +333,52 @@ fn malformed_heads_reach_no_service() {
     check(&[("X-Upper", "x")], "a name in upper case");
     check(&[("x", "a\r\nb: c")], "a line break");
     check(&[("x", "a\0b")], "NUL");
-    check(&[("x", " a")], "white space around a value");
+    check(&[("x", " a")], "white space before a value");
+    check(&[("x", "a ")], "white space behind a value");
+    check(&[("x", "a\t")], "a tab behind a value");
+    check(&[("x", "a\rb")], "CR alone");
+    check(&[("x", "a\nb")], "LF alone");
+    check(&[("", "a")], "an empty name");
+    check(&[("x:y", "a")], "a colon in a name");
+    check(&[("x\r\ny", "a")], "a line break in a name");
+    check(&[(":unknown", "a")], "a pseudo-field nobody knows");
+    check(&[("host", "other")], "another host than the authority");
+    check(&[("proxy-connection", "close")], "another field of the connection");
+    check(&[("keep-alive", "1")], "and another");
+    check(&[("upgrade", "websocket")], "and another");
+    check(&[("content-length", "+0")], "a length with a sign");
+    check(&[("content-length", "0, 0")], "a list of lengths");
     check(&[("x y", "a")], "a space in a name");
     check(&[("content-length", "5")], "content that does not come");
     check(&[("content-length", "5"), ("content-length", "6")], "two lengths");
     check(&[(":path", "/twice")], "a pseudo-field after others");
+}
+
+#[test]
+fn malformed_targets_reach_no_service() {
+    let (server, authority) = serve_tls(settings(), || |_: Request| async { unreachable!("malformed") });
     let crafted = |path: &str, authority: &str| -> Vec<u8> {
         [(":method", "GET"), (":scheme", "https"), (":path", path), (":authority", authority)]
             .iter()
             .flat_map(|(name, value)| field(name, value))
             .collect()
     };
-    for (path, host) in
-        [("/a b", "localhost"), ("", "localhost"), ("/", "a,b"), ("/", "u@localhost"), ("//x", "localhost")]
-    {
+    for (path, host) in [
+        ("/a b", "localhost"),
+        ("/a\r\nb", "localhost"),
+        ("/a\tb", "localhost"),
+        ("", "localhost"),
+        ("a", "localhost"),
+        ("http://localhost/", "localhost"),
+        ("//x", "localhost"),
+        ("/", "a,b"),
+        ("/", "u@localhost"),
+        ("/", "localhost/"),
+        ("/", "local host"),
+        ("/", "localhost\r\nx: y"),
+        ("/", "localhost:x"),
+        ("/", ""),
+    ] {
         let mut frames = FrameClient::connect(&server, &authority);
         frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &crafted(path, host));
         let frame =
