@@ -1,5 +1,6 @@
 //! What was typed, as types. Nothing here acts.
 
+use crate::limits::Limits;
 use certs::Name;
 use chat::{ChannelName, UserName};
 use clap::{Args, Parser, Subcommand};
@@ -80,6 +81,8 @@ pub(crate) struct Up {
     /// Opens the page in the default browser
     #[arg(long)]
     pub(crate) open: bool,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// Arguments of `weaprous backend`.
@@ -100,6 +103,8 @@ pub(crate) struct Backend {
     pub(crate) site: SiteDirs,
     #[command(flatten)]
     pub(crate) tls: TlsFiles,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// Arguments of `weaprous proxy`.
@@ -118,6 +123,8 @@ pub(crate) struct Proxy {
     pub(crate) tls: TlsFiles,
     #[command(flatten)]
     pub(crate) operation: Operation,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// How a proxy is looked after.
@@ -189,6 +196,8 @@ pub(crate) struct Tracker {
     pub(crate) data: DataDir,
     #[command(flatten)]
     pub(crate) tls: TlsFiles,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// Arguments of `weaprous chat`.
@@ -323,6 +332,8 @@ pub(crate) struct Serve {
     pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tls_files: TlsFiles,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// Where things are kept.

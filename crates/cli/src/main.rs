@@ -6,6 +6,7 @@ mod check;
 mod data;
 mod exit;
 mod handover;
+mod limits;
 mod listeners;
 mod network;
 mod open_files;

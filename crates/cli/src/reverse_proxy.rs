@@ -91,8 +91,8 @@ fn inherited(channel: Option<&UnixStream>) -> Result<Taken, Failure> {
     Ok(taken)
 }
 
-fn settings(proxy: &Proxy, config: &Config) -> engine::Settings {
-    let (proxy, usual) = (proxy.clone(), proxy_settings());
+fn settings(args: &Arguments, proxy: &Proxy, config: &Config) -> engine::Settings {
+    let (proxy, usual) = (proxy.clone(), args.limits.over(proxy_settings()));
     engine::Settings {
         idle_grace: IDLE_GRACE,
         uncounted: Some(TrustedProxies::new(move |ip| proxy.trusts(ip))),
@@ -111,7 +111,7 @@ fn start(args: &Arguments, channel: Option<&UnixStream>) -> Result<Operator, Fai
     let (stop, streams_end) = (Stop::new(), Stop::new());
     proxy.streams_end_with(streams_end.clone());
     let beside = proxy.clone();
-    let mut server = Server::new(settings(&proxy, &config)).on_one_worker(move || beside.background());
+    let mut server = Server::new(settings(args, &proxy, &config)).on_one_worker(move || beside.background());
     let mut listeners = Listeners::new(inherited, server.workers());
     let mut fronts = fronts(args, &config);
     let mut secure = SecureFronts::new(tls);

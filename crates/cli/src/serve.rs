@@ -34,7 +34,8 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         }
         from_files => (from_files, None),
     };
-    let mut server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--port", app)?;
+    let server = Server::new(args.limits.over(Settings::default()));
+    let mut server = listen_app_over(tls.as_ref(), server, address, "--port", app)?;
     let bound = *server.local_addrs().first().context("a server listens somewhere")?;
     if let Some((certificate, folder)) = &own {
         let beside = tls::beside(Some(certificate.clone()), bound.port());

@@ -29,7 +29,13 @@ pub(crate) fn backend(args: &Backend) -> Result<(), Failure> {
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let tls = with_files(&args.tls)?;
     let app = trusting(shared.backend(&args.site, tls.is_some())?, &args.trusted_proxy);
-    let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--server-port", app)?;
+    let server = listen_app_over(
+        tls.as_ref(),
+        Server::new(args.limits.over(Settings::default())),
+        address,
+        "--server-port",
+        app,
+    )?;
     serve_as(server, "backend", tls.is_some())
 }
 
@@ -41,7 +47,13 @@ pub(crate) fn tracker(args: &Tracker) -> Result<(), Failure> {
     let address = SocketAddr::new(args.server_ip, args.server_port);
     let tls = with_files(&args.tls)?;
     let app = trusting(shared.tracker()?, &args.trusted_proxy);
-    let server = listen_app_over(tls.as_ref(), Server::new(Settings::default()), address, "--server-port", app)?;
+    let server = listen_app_over(
+        tls.as_ref(),
+        Server::new(args.limits.over(Settings::default())),
+        address,
+        "--server-port",
+        app,
+    )?;
     serve_as(server, "tracker", tls.is_some())
 }
 

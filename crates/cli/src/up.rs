@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
     // Behind encryption nobody but the proxy reaches the backend, where passwords arrive.
     let backend_ip = if secure.is_some() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { args.server_ip };
     let proxy_ip = [args.server_ip]; // from which the proxy reaches the other two, unless that is loopback
-    let server = Server::new(proxy_settings());
+    let server = Server::new(args.limits.over(proxy_settings()));
     let pages = trusting(shared.backend(&args.site, secure.is_some())?, &proxy_ip);
     let server = listen_app(server, SocketAddr::new(backend_ip, args.backend_port), "--backend-port", pages)?;
     let tracker = trusting(shared.tracker()?, &proxy_ip);
