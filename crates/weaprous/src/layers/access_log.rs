@@ -24,7 +24,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Writes one line for each request when its response begins.
+/// Writes one line for each request when its response begins. Where there is none, since the handler panicked or the
+/// client left before, the line says 500 or 499, as nginx does.
 ///
 /// The query is left out, as are all fields but `Referer` (without its query) and `User-Agent`: no line holds a token.
 /// Characters that could forge a line are escaped.
@@ -111,16 +112,35 @@ impl fmt::Debug for AccessLog {
 impl Layer for AccessLog {
     fn call(&self, request: Request, next: Next) -> LocalBoxFuture<'_, Response> {
         Box::pin(async move {
-            let begun = Instant::now();
-            let mut line = Line::begin(&request);
+            let mut entry = Entry { log: self, begun: Instant::now(), line: Line::begin(&request) };
             let response = next.run(request).await;
+            let line = &mut entry.line;
             line.status = response.status.as_u16();
             line.bytes = response.body.exact_len();
             line.id = response.fields.get_str("x-request-id").map(str::to_owned);
-            line.micros = begun.elapsed().as_micros() as u64;
-            self.log(line.written(self.format));
+            drop(entry);
             response
         })
+    }
+}
+
+/// A request that is under way: its line is written when this is dropped, also by a panic or by giving it up.
+struct Entry<'a> {
+    log: &'a AccessLog,
+    begun: Instant,
+    line: Line,
+}
+
+/// The client left before there was an answer; no status of HTTP, and on no wire.
+const CLIENT_GONE: u16 = 499;
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if self.line.status == 0 {
+            self.line.status = if std::thread::panicking() { 500 } else { CLIENT_GONE };
+        }
+        self.line.micros = self.begun.elapsed().as_micros() as u64;
+        self.log.log(self.line.written(self.log.format));
     }
 }
 

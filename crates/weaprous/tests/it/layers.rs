@@ -1,8 +1,9 @@
 //! Ready-made layers.
 
-use crate::support::{ask, get, serve};
+use crate::support::{ask, get, request, serve};
 use engine::Running;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
+use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use testkit::RawResponse;
@@ -204,6 +205,34 @@ fn the_access_log_speaks_json() {
     assert_eq!((&line["method"], &line["path"], &line["status"]), (&"GET".into(), &"/a".into(), &200.into()));
     assert_eq!((&line["bytes"], &line["id"]), (&5.into(), &id.into()));
     assert!(line["duration_us"].is_u64() && line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+}
+
+#[test]
+fn requests_without_an_answer_have_a_line_too() {
+    let (sender, lines) = channel();
+    let (begun, has_begun) = channel();
+    let never = async move || {
+        let _ = begun.send(());
+        std::future::pending::<()>().await;
+    };
+    let app = App::new()
+        .layer(AccessLog::new(Lines(sender), LogFormat::Combined))
+        .route("/panics", [GET], async || -> &'static str { panic!("as asked for") })
+        .route("/fine", [GET], async || "fine")
+        .route("/never", [GET], never);
+    let server = serve(app);
+    assert_eq!(get(&server, "/panics", &[]).status, 500);
+    let line = next(&lines);
+    assert!(line.contains("\"GET /panics HTTP/1.1\" 500 - "), "{line}");
+    let mut client = TcpStream::connect(server.local_addrs()[0]).unwrap();
+    let both = [request("GET", "/fine", &[], ""), request("GET", "/never", &[], "")].concat();
+    client.write_all(both.as_bytes()).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    has_begun.recv_timeout(Duration::from_secs(20)).unwrap();
+    drop(client); // with an answer it has not read: that is a reset, not only the end of what it sends
+    assert!(next(&lines).contains("\"GET /fine HTTP/1.1\" 200 4 "));
+    let line = next(&lines);
+    assert!(line.contains("\"GET /never HTTP/1.1\" 499 - "), "{line}");
 }
 
 #[test]
