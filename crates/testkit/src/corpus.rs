@@ -32,7 +32,7 @@ pub enum Role {
 }
 
 /// Accepted there, refused here: the case, and the clause that justifies it.
-pub const REFUSED_HERE: [(&str, &str); 33] = [
+pub const REFUSED_HERE: [(&str, &str); 43] = [
     ("valid/005", FRAGMENT),
     ("valid/009", FRAGMENT),
     ("valid/025", TWO_LINES),
@@ -69,12 +69,23 @@ pub const REFUSED_HERE: [(&str, &str); 33] = [
         "response/transfer-encoding `chunkedchunked` transfer-encoding does not enable chunked enconding",
         CHUNKED_NOT_LAST,
     ),
+    ("url Absolute URL", FRAGMENT),
+    ("url Relative URL", FRAGMENT),
+    ("url URL fragment", FRAGMENT),
+    ("url Complex URL fragment", FRAGMENT),
+    ("url Complex URL from node.js url parser doc", FRAGMENT),
+    ("url Complex URL with basic auth from node.js url parser doc", USERINFO),
+    ("url Proxy basic auth with url encoded space", USERINFO),
+    ("url Proxy basic auth with unreserved chars", USERINFO),
+    ("url IPv6 address with Zone ID", ZONE),
+    ("url IPv6 address with Zone ID, but `%` is not percent-encoded", ZONE),
 ];
 
 const FRAGMENT: &str = "a target has no fragment (RFC 9112 §3.2)";
 const NOT_ASCII: &str = "a target is ASCII (RFC 3986 §2)";
 const TWO_SLASHES: &str = "`//` in front reads as an authority elsewhere (row S3)";
 const USERINFO: &str = "userinfo is an error (RFC 9110 §4.2.4)";
+const ZONE: &str = "an address in a target has no zone (RFC 3986 §3.2.2)";
 const METHOD: &str = "a method nobody implements is a 501 (RFC 9110 §9.1)";
 const PROTOCOL: &str = "not HTTP/1.x (RFC 9112 §2.3)";
 const CODING: &str = "a coding nobody implements is a 501 (RFC 9112 §6.1)";
@@ -87,6 +98,23 @@ pub const ACCEPTED_HERE: [(&str, &str); 4] =
     [("invalid/006", LIMITS), ("invalid/007", LIMITS), ("invalid/008", LIMITS), ("invalid/017", LIMITS)];
 
 const LIMITS: &str = "limits are each recipient's own; theirs are lower here (RFC 9110 §5.4, RFC 9112 §3)";
+
+/// Refused there; here it is neither refused nor ever complete, however it goes on: the case, and why that is as good.
+pub const NEVER_COMPLETE: [(&str, &str); 1] =
+    [("invalid/rfc9112_chunked_missing_final_crlf_01", "what is cut short is incomplete (RFC 9112 §8)")];
+
+impl CorpusCase {
+    /// The same with an empty line behind it. Many of theirs show a mistake in a head that does not end: only so is it
+    /// the mistake that is refused, and not the missing end.
+    pub fn with_an_end(&self) -> Vec<u8> {
+        [&self.input[..], b"\r\n\r\n"].concat()
+    }
+
+    /// Whether it is one of [`NEVER_COMPLETE`].
+    pub fn is_never_complete(&self) -> bool {
+        NEVER_COMPLETE.iter().any(|(listed, _)| *listed == self.name)
+    }
+}
 
 /// All cases, or nothing where there is no corpus.
 ///
@@ -104,14 +132,21 @@ pub fn corpus() -> Option<Vec<CorpusCase>> {
     for (name, role) in [("request", Role::Server), ("response", Role::Client)] {
         for path in files(&folder.join("llhttp").join(name), "md") {
             let file = format!("{name}/{}", stem(&path));
-            let found = llhttp_cases(&read(&path));
+            let found = llhttp_cases(&read(&path), "```http");
             assert!(!found.is_empty(), "no cases in {file}");
             cases.extend(
                 found.into_iter().map(|(title, input, valid)| case(format!("{file} {title}"), role, &input, valid)),
             );
         }
     }
-    for (listed, _) in REFUSED_HERE.iter().chain(&ACCEPTED_HERE) {
+    let urls = llhttp_cases(&read(&folder.join("llhttp/url.md")), "```url");
+    assert!(!urls.is_empty(), "no targets in url.md");
+    cases.extend(urls.into_iter().map(|(title, target, valid)| {
+        let target = target.strip_suffix(b"\r\n").unwrap_or(&target);
+        let input = [b"GET ", target, b" HTTP/1.1\r\n\r\n"].concat();
+        case(format!("url {title}"), Role::Server, &input, valid)
+    }));
+    for (listed, _) in REFUSED_HERE.iter().chain(&ACCEPTED_HERE).chain(&NEVER_COMPLETE) {
         assert!(cases.iter().any(|case| case.name == *listed), "{listed} is an exception and no case");
     }
     Some(cases)
@@ -168,8 +203,9 @@ fn with_host(input: &[u8]) -> Vec<u8> {
     output
 }
 
-/// The input blocks of a file under their headings, and whether the strict reader accepts them.
-fn llhttp_cases(text: &str) -> Vec<(String, Vec<u8>, bool)> {
+/// The input blocks of a file, which begin with this line, under their headings, and whether the strict reader accepts
+/// them.
+fn llhttp_cases(text: &str, begin: &str) -> Vec<(String, Vec<u8>, bool)> {
     let mut cases: Vec<(String, Vec<u8>, bool)> = Vec::new();
     let mut title = String::new();
     let mut lenient = false;
@@ -179,7 +215,7 @@ fn llhttp_cases(text: &str) -> Vec<(String, Vec<u8>, bool)> {
             heading.clone_into(&mut title);
         } else if line.starts_with("<!-- meta=") {
             lenient = line.contains("lenient");
-        } else if line == "```http" {
+        } else if line == begin {
             let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
             cases.push((title.clone(), llhttp_bytes(&block.join("\n")), true));
         } else if line == "```log" {
