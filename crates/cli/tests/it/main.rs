@@ -6,6 +6,7 @@ mod behind_tls;
 mod chat_direct;
 mod check;
 mod durability;
+mod hostile;
 mod limits;
 mod login;
 mod must_hold;
