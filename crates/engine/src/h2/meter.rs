@@ -387,16 +387,62 @@ mod tests {
         first
     }
 
+    /// The numbers of the table at the top, spelled out: whoever moves a limit is to notice.
     #[test]
     fn cheap_frames_are_counted_however_they_are_cut() {
-        assert_eq!(passes(&frame(3, 0, &[0; 4])), RESETS_MAX);
-        assert_eq!(passes(&frame(4, 0, &[])), SETTINGS_MAX);
-        assert_eq!(passes(&frame(6, 0, &[0; 8])), PINGS_MAX);
-        assert_eq!(passes(&frame(0, 0, &[])), EMPTY_DATA_MAX);
-        assert_eq!(passes(&frame(0, FLAG_PADDED, &[4, 0, 0, 0, 0])), EMPTY_DATA_MAX, "nothing but padding");
-        assert_eq!(passes(&frame(8, 0, &[0; 4])), WINDOW_UPDATES_MAX);
-        assert_eq!(passes(&frame(9, 0, b"x")), CONTINUATIONS_PER_HEAD_MAX);
-        assert_eq!(passes(&frame(0xfa, 0, b"x")), OTHERS_MAX);
+        assert_eq!(passes(&frame(3, 0, &[0; 4])), 100);
+        assert_eq!(passes(&frame(4, 0, &[])), 50);
+        assert_eq!(passes(&frame(6, 0, &[0; 8])), 100);
+        assert_eq!(passes(&frame(0, 0, &[])), 100);
+        assert_eq!(passes(&frame(0, FLAG_PADDED, &[4, 0, 0, 0, 0])), 100, "nothing but padding");
+        assert_eq!(passes(&frame(8, 0, &[0; 4])), 1_000);
+        assert_eq!(passes(&frame(9, 0, b"x")), 20);
+        assert_eq!(passes(&frame(2, 0, &[0; 5])), 100);
+        assert_eq!(passes(&frame(0xfa, 0, b"x")), 100);
+    }
+
+    /// How many of these frames pass after others, all within one window.
+    fn passes_after(before: impl FnOnce(&mut Meter, Instant), frame: &[u8]) -> usize {
+        let (mut meter, now) = (Meter::of_server(), Instant::now());
+        before(&mut meter, now);
+        (0..1_000_000).take_while(|_| meter.handle_received(frame, now)).count()
+    }
+
+    #[test]
+    fn what_belongs_to_work_grows_with_it() {
+        let sent = |bytes| move |meter: &mut Meter, now| meter.handle_sent(bytes, now);
+        let ping = frame(6, 0, &[0; 8]);
+        assert_eq!(passes_after(sent(16 * 1024 - 1), &ping), 100);
+        assert_eq!(passes_after(sent(32 * 1024), &ping), 102);
+        let update = frame(8, 0, &[0; 4]);
+        assert_eq!(passes_after(sent(511), &update), 1_000);
+        assert_eq!(passes_after(sent(1 << 20), &update), 1_000 + 2_048);
+        let heads = |meter: &mut Meter, now| {
+            assert!(meter.handle_received(&frame(1, FLAG_END_HEADERS, b"x").repeat(3), now));
+        };
+        assert_eq!(passes_after(heads, &frame(2, 0, &[0; 5])), 100 + 6);
+        assert_eq!(passes_after(heads, &frame(3, 0, &[0; 4])), 100, "a request earns its sender no reset");
+        let asked = |meter: &mut Meter, _| (0..7).for_each(|_| meter.handle_asked());
+        assert_eq!(passes_after(asked, &frame(3, 0, &[0; 4])), 107, "a server may reset what it was asked");
+    }
+
+    #[test]
+    fn continuations_of_many_heads_are_summed_up() {
+        let (mut meter, now) = (Meter::of_server(), Instant::now());
+        let head = [frame(1, 0, b"x"), frame(9, 0, b"x").repeat(19), frame(9, FLAG_END_HEADERS, b"x")].concat();
+        assert!((0..5).all(|_| meter.handle_received(&head, now)), "20 each");
+        assert!(meter.handle_received(&frame(1, 0, b"x"), now));
+        assert!(!meter.handle_received(&frame(9, FLAG_END_HEADERS, b"x"), now));
+        assert_eq!(meter.flood(), Some(Flood::Continuations));
+    }
+
+    #[test]
+    fn resets_of_a_connection_are_summed_up_over_all_windows() {
+        let (mut meter, now) = (Meter::of_server(), Instant::now());
+        let resets = frame(3, 0, &[0; 4]).repeat(100);
+        assert!((0..100).all(|number| meter.handle_received(&resets, now + WINDOW * number)));
+        assert!(!meter.handle_received(&frame(3, 0, &[0; 4]), now + WINDOW * 100), "10 000 are all there are");
+        assert_eq!(meter.flood(), Some(Flood::Resets));
     }
 
     #[test]
@@ -408,27 +454,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_earns_window_updates_and_pings() {
-        let mut meter = Meter::new();
-        let now = Instant::now();
-        meter.handle_received(http1::HTTP2_PREFACE, now);
-        meter.handle_sent(1 << 20, now);
-        let updates = frame(8, 0, &[0; 4]).repeat(2_048);
-        assert!(meter.handle_received(&updates, now));
-        assert!(meter.handle_received(&frame(6, 0, &[0; 8]).repeat(160), now));
-        assert!(!meter.handle_received(&frame(6, 0, &[0; 8]).repeat(10), now));
-        assert_eq!(meter.flood(), Some(Flood::Pings));
-    }
-
-    #[test]
     fn counts_begin_anew_with_each_window() {
         let mut meter = Meter::new();
         let now = Instant::now();
         meter.handle_received(http1::HTTP2_PREFACE, now);
         let resets = frame(3, 0, &[0; 4]).repeat(100);
+        let (last, next) = (now + Duration::from_millis(9_999), now + Duration::from_secs(10));
         assert!(meter.handle_received(&resets, now));
-        assert!(meter.handle_received(&resets, now + WINDOW));
-        assert!(!meter.handle_received(&resets, now + WINDOW), "within the same window");
+        assert!(meter.handle_received(&resets, next));
+        assert!(!meter.handle_received(&resets, next), "within the same window");
+        let mut meter = Meter::of_server();
+        assert!(meter.handle_received(&resets, now));
+        assert!(!meter.handle_received(&resets, last), "the window is not over");
     }
 
     #[test]

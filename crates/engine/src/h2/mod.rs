@@ -343,3 +343,21 @@ async fn read_away<IO: AsyncRead + Unpin>(io: &RefCell<IO>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_looked_at_often_enough_and_not_too_often() {
+        let tick = |shortest| {
+            let long = Duration::from_hours(1);
+            let mut settings = Settings { head_timeout: long, write_idle_timeout: long, ..Settings::default() };
+            (settings.keep_alive_timeout, settings.linger_timeout) = (long, shortest);
+            tick_length(&settings)
+        };
+        assert_eq!(tick(Duration::from_millis(1)), Duration::from_millis(10));
+        assert_eq!(tick(Duration::from_secs(2)), Duration::from_millis(250), "an eighth");
+        assert_eq!(tick(Duration::from_mins(30)), Duration::from_secs(1));
+    }
+}

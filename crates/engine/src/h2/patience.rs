@@ -45,3 +45,59 @@ impl Patience {
         if self.waited <= self.rate_grace || u128::from(self.moved) >= needed { Ok(()) } else { Err(TooSlow) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::task::Waker;
+    use tokio::time::advance;
+
+    const IDLE: Duration = Duration::from_secs(30);
+    const GRACE: Duration = Duration::from_secs(5);
+
+    fn is_over(patience: &mut Patience) -> bool {
+        patience.poll_wait(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    async fn wait(patience: &mut Patience, time: Duration) -> bool {
+        let is_over_before = is_over(patience);
+        advance(time).await;
+        is_over_before || is_over(patience)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_may_last_so_long_and_begins_anew_with_every_byte() {
+        let mut patience = Patience::new(IDLE, 0, GRACE);
+        for _ in 0..5 {
+            assert!(!wait(&mut patience, IDLE - Duration::from_millis(2)).await);
+            assert_eq!(patience.handle_progress(1), Ok(()));
+        }
+        let begun = Instant::now();
+        assert_eq!(poll_fn(|cx| patience.poll_wait(cx)).await, TooSlow, "and whoever waits is woken");
+        assert!((IDLE..IDLE + Duration::from_millis(5)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_that_of_all_time_waited_after_a_grace() {
+        let mut patience = Patience::new(IDLE, 100, GRACE);
+        assert!(!wait(&mut patience, GRACE).await);
+        assert_eq!(patience.handle_progress(1), Ok(()), "within the grace");
+        assert!(!wait(&mut patience, Duration::from_secs(1)).await);
+        assert_eq!(patience.handle_progress(599), Ok(()), "600 bytes in 6 s are enough");
+        assert!(!wait(&mut patience, Duration::from_secs(1)).await);
+        assert_eq!(patience.handle_progress(99), Err(TooSlow), "699 bytes in 7 s are not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_nobody_waited_for_the_client_does_not_count() {
+        let mut patience = Patience::new(IDLE, 100, GRACE);
+        for _ in 0..10 {
+            assert!(!wait(&mut patience, Duration::from_millis(100)).await);
+            assert_eq!(patience.handle_progress(0), Ok(()));
+            advance(IDLE * 2).await; // a slow service
+            assert_eq!(patience.handle_progress(0), Ok(()));
+        }
+        assert!(!is_over(&mut patience), "nor as silence");
+    }
+}
