@@ -26,6 +26,9 @@ const FORBIDDEN: [(&str, &str); 6] = [
 const UNSAFE_FILE: &str = "crates/sockopt/src/lib.rs";
 const UNSAFE_MANIFEST: &str = "crates/sockopt/Cargo.toml";
 
+/// Where the decisions are listed.
+const DECISIONS_INDEX: &str = "docs/decisions/README.md";
+
 /// Endings of files that hold code.
 const SOURCES: [&str; 4] = ["rs", "js", "mjs", "css"];
 
@@ -40,7 +43,9 @@ pub(crate) fn run() -> Result<()> {
     println!("\n==> tidy");
     let mut breaches = Vec::new();
     dependencies(&mut breaches)?;
+    let index = std::fs::read_to_string(DECISIONS_INDEX).context("the decisions have an index")?;
     for path in tracked_files()? {
+        breaches.extend(unlisted_decision(&path, &index));
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         sources(&path, &text, &mut breaches);
         links(&path, &text, &mut breaches);
@@ -53,6 +58,13 @@ pub(crate) fn run() -> Result<()> {
         bail!("tidy: {} breaches", breaches.len());
     }
     Ok(())
+}
+
+/// A decision that its index does not name is one that nobody finds.
+fn unlisted_decision(path: &str, index: &str) -> Option<String> {
+    let name = path.strip_prefix("docs/decisions/").filter(|_| path != DECISIONS_INDEX)?;
+    let is_listed = index.contains(&format!("]({name})"));
+    (!is_listed).then(|| format!("{path}: {DECISIONS_INDEX} has no row for it"))
 }
 
 /// What stands after the last dot of a path.
@@ -212,6 +224,15 @@ mod tests {
         let table = table(text);
         assert_eq!(table["a"], BTreeSet::from(["b".to_owned(), "c".to_owned()]));
         assert!(table["d"].is_empty());
+    }
+
+    #[test]
+    fn decisions_are_listed() {
+        let index = "| 0001 | [Why](0001-why.md) |";
+        assert_eq!(unlisted_decision("docs/decisions/0001-why.md", index), None);
+        assert!(unlisted_decision("docs/decisions/0002-how.md", index).is_some());
+        assert_eq!(unlisted_decision(DECISIONS_INDEX, index), None);
+        assert_eq!(unlisted_decision("docs/protocol.md", index), None);
     }
 
     #[test]
