@@ -1,6 +1,10 @@
 //! Files that people add to a folder by its page. Never replaces one, never writes outside, never by a hidden name.
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use weaprous::multipart::{Multipart, UploadedFile};
@@ -12,6 +16,8 @@ struct Uploads {
     /// Without symbolic links.
     root: PathBuf,
     hidden: bool,
+    /// Who may read what is added: as with any file that this process makes.
+    mode: u32,
 }
 
 /// Names tried for one file before it is given up: `a.txt`, `a (2).txt`, …
@@ -19,7 +25,7 @@ const NAMES_MAX: usize = 100;
 
 /// The route that takes forms posted to a folder's address, `mib_max` MiB each at most.
 pub(crate) fn route(root: PathBuf, hidden: bool, mib_max: u32) -> Route {
-    let uploads = Arc::new(Uploads { root, hidden });
+    let uploads = Arc::new(Uploads { root, hidden, mode: mode_of_new_files() });
     let add = async move |request: Request| add(&uploads, request).await;
     Route::new("/{path..}", [POST], add).body_bytes_max(u64::from(mib_max) * 1024 * 1024)
 }
@@ -40,9 +46,9 @@ async fn add(uploads: &Arc<Uploads>, request: Request) -> Result<Redirect, Probl
     }
     for file in chosen {
         let name = uploads.name(file.head().file_name.as_deref().unwrap_or_default())?;
-        let folder = folder.clone();
+        let (folder, mode) = (folder.clone(), uploads.mode);
         blocking(move || {
-            keep(file, &folder, &name).map_err(|error| match error.kind() {
+            keep(file, &folder, &name, mode).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Problem::conflict(format!("there are too many files called {name}")),
                 _ => Problem::internal(error),
             })
@@ -86,8 +92,19 @@ impl Uploads {
     }
 }
 
+/// What the user's `umask` leaves of reading and writing for everybody. It can only be asked for by setting it: to be
+/// called before there are threads that make files.
+#[allow(clippy::useless_conversion, reason = "modes are shorter on macOS")]
+fn mode_of_new_files() -> u32 {
+    let mask = umask(Mode::from_raw_mode(0o077));
+    umask(mask);
+    (Mode::from_raw_mode(0o666) - mask).as_raw_mode().into()
+}
+
 /// Keeps a file by its name, or by `name (2)` and so on where there is one already.
-fn keep(file: UploadedFile, folder: &FilePath, name: &str) -> io::Result<()> {
+fn keep(file: UploadedFile, folder: &FilePath, name: &str, mode: u32) -> io::Result<()> {
+    // While it is received it is nobody else's. A file system without modes has none to set.
+    let _ = file.open().and_then(|file| file.set_permissions(Permissions::from_mode(mode)));
     let (stem, ending) =
         name.rsplit_once('.').map_or((name, String::new()), |(stem, ending)| (stem, format!(".{ending}")));
     let names = std::iter::once(name.to_owned()).chain((2..=NAMES_MAX).map(|n| format!("{stem} ({n}){ending}")));
@@ -102,7 +119,7 @@ mod tests {
 
     #[test]
     fn names_from_outside_are_only_names() {
-        let uploads = Uploads { root: PathBuf::new(), hidden: false };
+        let uploads = Uploads { root: PathBuf::new(), hidden: false, mode: 0o600 };
         let check =
             |given: &str, expect: Option<&str>| assert_eq!(uploads.name(given).ok().as_deref(), expect, "{given:?}");
         check("a.txt", Some("a.txt"));

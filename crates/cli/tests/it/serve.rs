@@ -6,6 +6,7 @@ use rustls::pki_types::CertificateDer;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -159,6 +160,10 @@ fn files_can_be_added_and_none_is_replaced() {
     let added = shown.upload("/photos/", "two.txt", "two", &[&format!("Origin: http://{}", shown.addr)]);
     assert_eq!((added.status, added.field("location")), (303, Some("/photos/")));
     assert_eq!(fs::read_to_string(folder.path().join("photos/two.txt")).unwrap(), "two");
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+    fs::write(folder.path().join("own"), "").unwrap();
+    assert_eq!(mode("photos/two.txt"), mode("own"), "who may read other files of this folder may read this one");
+    fs::remove_file(folder.path().join("own")).unwrap();
     assert_eq!(shown.upload("/", "notes.txt", "other", &[]).status, 303);
     assert_eq!(fs::read_to_string(folder.path().join("notes.txt")).unwrap(), "notes");
     assert_eq!(fs::read_to_string(folder.path().join("notes (2).txt")).unwrap(), "other");
