@@ -42,6 +42,24 @@
 //! [dependencies]
 //! weaprous = { path = "../weaprous/crates/weaprous", features = ["compression"] }
 //! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["rt", "time"] } # for what a handler does beside its answer
+//! ```
+//!
+//! Handlers run on [Tokio](https://docs.rs/tokio): its timers, channels and sockets work in them, `tokio::task::spawn_local`
+//! starts what goes on beside, and what blocks (disk, hashing) belongs into `tokio::task::spawn_blocking`, since a
+//! worker that is blocked answers nobody:
+//!
+//! ```
+//! use weaprous::prelude::*;
+//! use weaprous::testing::Client;
+//!
+//! async fn lines() -> Result<String, Problem> {
+//!     let text = tokio::task::spawn_blocking(|| std::fs::read_to_string("Cargo.toml")).await;
+//!     let text = text.map_err(Problem::internal)?.map_err(Problem::internal)?;
+//!     Ok(text.lines().count().to_string())
+//! }
+//! let answer = Client::new(App::new().route("/", [GET], lines)).get("/").send();
+//! assert!(answer.text().parse::<usize>().is_ok_and(|lines| lines > 0));
 //! ```
 //!
 //! # Where things are
