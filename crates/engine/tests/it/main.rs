@@ -14,6 +14,7 @@ mod fast;
 mod files;
 mod h2;
 mod h2_abuse;
+mod h2_limits;
 mod h2_tunnels;
 mod limits;
 mod listeners;
