@@ -2,6 +2,7 @@
 
 use crate::{fuzz, setup, shell, tidy};
 use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Runs everything a change must pass. Ends with `N passed, N failed`.
@@ -21,11 +22,21 @@ pub(crate) fn run() -> Result<()> {
     fuzz::smoke()?;
     shell::run("npm --prefix browser run --silent types")?;
     let browser_passes = browser_tests(&mut counts)?;
+    if !has_corpora() {
+        println!("\nNOT RUN: other people's corpora; there are none in ../shared/corpus or $WEAPROUS_CORPUS");
+    }
     println!("\n{} passed, {} failed", counts.passed, counts.failed);
     if !(rust_passes && browser_passes) {
         bail!("tests failed");
     }
     Ok(())
+}
+
+/// Whether the cases are there that are not kept in this repository; without them their tests pass and say so. As
+/// `testkit::corpus` looks for them.
+fn has_corpora() -> bool {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus");
+    std::env::var_os("WEAPROUS_CORPUS").map_or_else(|| beside.into(), PathBuf::from).is_dir()
 }
 
 /// Tests run so far, over all runners.
