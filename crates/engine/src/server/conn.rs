@@ -20,9 +20,9 @@ use std::time::Duration;
 
 /// A connection that has been quiet for so long goes back to the front.
 const REST_AFTER: Duration = Duration::from_millis(500);
-/// Most bytes of a file sent at a time, so that other connections have their turn.
+/// Most bytes of a file sent at a time: about what a socket has room for when it says that it has some.
 #[cfg(target_os = "linux")]
-const FILE_SLICE_BYTES: usize = 512 * 1024;
+const FILE_SLICE_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of further requests that are received while one is being answered.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
