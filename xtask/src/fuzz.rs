@@ -25,7 +25,7 @@ const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-cov
 const USAGE: &str = "\
 usage: cargo xtask fuzz --smoke                  every target for some seconds
        cargo xtask fuzz TARGET [--minutes N]     one target for long (10 minutes)
-What is found is written to fuzz/cases/TARGET; mend the fault and commit the file with it.";
+What is found is written to target/fuzz; mend the fault and commit the input as a file in fuzz/cases/TARGET.";
 
 /// `cargo xtask fuzz …`
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

@@ -7,17 +7,18 @@ use p2p::frame::{Frame, FrameBuffer};
 /// A stream of frames; the first byte says how it is cut.
 pub(crate) fn frames(data: &[u8]) {
     let Some((&seed, bytes)) = data.split_first() else { return };
-    let whole = read([bytes]);
-    assert_eq!(whole, read(pieces(seed, bytes)));
+    let (whole, error) = read([bytes]);
+    assert_eq!((whole.clone(), error), read(pieces(seed, bytes)));
     for frame in &whole {
         if *frame == Frame::Unknown {
             continue;
         }
-        assert_eq!(read([&frame.to_bytes()[..]]), std::slice::from_ref(frame), "a frame reads back");
+        assert_eq!(read([&frame.to_bytes()[..]]), (vec![frame.clone()], None), "a frame reads back");
     }
 }
 
-fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
+/// All frames, and what was wrong with the bytes behind them.
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<String>) {
     let mut buffer = FrameBuffer::default();
     let mut frames = Vec::new();
     for piece in pieces {
@@ -26,11 +27,11 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
             match buffer.next_frame() {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
-                Err(_) => return frames,
+                Err(error) => return (frames, Some(error.to_string())),
             }
         }
     }
-    frames
+    (frames, None)
 }
 
 /// One envelope: exactly the canonical bytes are accepted.

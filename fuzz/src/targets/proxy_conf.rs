@@ -10,7 +10,10 @@ pub(crate) fn read(data: &[u8]) {
     if let Err(errors) = &checked.outcome {
         assert!(!errors.is_empty(), "a refusal has a reason");
         for error in errors {
-            assert!(!error.to_string().is_empty());
+            let line = text.split('\n').nth(error.line - 1).expect("the place is in the file");
+            assert_eq!(line.trim_end_matches('\r'), error.line_text);
+            assert!((1..=line.chars().count() + 1).contains(&error.column), "column {}", error.column);
+            assert!(error.to_string().starts_with(&format!("fuzz.conf:{}:{}: expected ", error.line, error.column)));
         }
     }
     assert_eq!(checked.outcome.is_ok(), Config::parse("fuzz.conf", text).is_ok());
