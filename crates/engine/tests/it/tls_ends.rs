@@ -1,7 +1,7 @@
 //! How TLS connections end, and what comes of those that never begin well.
 
 use crate::support::{connect, settings, target_of};
-use crate::tls_support::{Authority, TlsClient, serve_tls};
+use crate::tls_support::{Authority, END_HEADERS, END_STREAM, FrameClient, HEADERS, TlsClient, head, serve_tls};
 use engine::{Request, Response, Running, StatusCode};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
@@ -62,6 +62,17 @@ fn so_is_one_that_closes_its_sending_side_too() {
         close_notify(client);
         client.stream.sock.shutdown(Shutdown::Write).unwrap();
     });
+}
+
+#[test]
+fn over_http2_who_ends_the_connection_has_left() {
+    let (server, authority) = serve_late();
+    let mut frames = FrameClient::connect(&server, &authority);
+    frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &head("GET", &[]));
+    close_notify(&mut frames.client);
+    let answer = std::iter::from_fn(|| frames.read()).find(|frame| frame.kind == HEADERS);
+    assert_eq!(answer, None, "RFC 9113 §9.1: both sides leave by GOAWAY");
+    assert_eq!(authority.client().connect(addr(&server), "localhost").unwrap().get("localhost", "/").status, 200);
 }
 
 #[test]
