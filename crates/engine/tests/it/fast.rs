@@ -169,6 +169,61 @@ fn a_request_kept_by_its_service_stays_what_it_was() {
 }
 
 #[test]
+fn a_panic_among_pipelined_requests_ends_their_connection_and_no_other() {
+    let server = serve(settings(), || {
+        async |request: Request| {
+            assert!(request.head.path() != "/panic", "as the test wants it");
+            target_of(&request)
+        }
+    });
+    let (mut client, mut other) = (connect(&server), connect(&server));
+    other.send(get("/before"));
+    assert_eq!(other.read_response().text(), "GET /before");
+    let targets = (0..16).map(|number| if number == 2 { "/panic".to_owned() } else { format!("/{number}") });
+    client.send(targets.map(|target| get(&target)).collect::<String>());
+    assert_eq!(client.read_response().text(), "GET /0");
+    assert_eq!(client.read_response().text(), "GET /1");
+    assert_eq!(client.read_response().status, 500);
+    client.expect_close();
+    other.send(get("/after"));
+    assert_eq!(other.read_response().text(), "GET /after");
+    let mut late = connect(&server);
+    late.send(get("/late"));
+    assert_eq!(late.read_response().text(), "GET /late", "nothing of the others is left");
+}
+
+/// Heads are taken from where they were received as long as they are simple. What is not, stands here among them: empty
+/// lines in front, content of both kinds, an unusual version, and spaces that a field may have.
+const MIXED: &str = "GET /now/1 HTTP/1.1\r\nHost: test\r\n\r\n\
+    \r\nGET /now/2 HTTP/1.1\r\nHost:test \r\n\r\n\
+    POST /now/3 HTTP/1.1\r\nHost: test\r\nContent-Length: 16\r\n\r\nGET / HTTP/1.1\r\n\
+    GET /now/4 HTTP/1.1\r\nHost: test\r\n\r\n\
+    POST /now/5 HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+    GET http://test/now/6 HTTP/1.1\r\nHost: test\r\n\r\n\
+    GET /later/7 HTTP/1.1\r\nHost: test\r\n\r\n\
+    GET /now/8 HTTP/1.0\r\nHost: test\r\nConnection: keep-alive\r\n\r\n\
+    GET /now/9 HTTP/1.1\r\nHost: test\r\n\r\n";
+
+#[test]
+fn simple_and_other_requests_of_one_packet_are_answered_in_order_wherever_it_is_cut() {
+    let server = serve_both(settings());
+    let addr = server.local_addrs()[0];
+    let check = |pieces: &[&[u8]]| {
+        let mut client = RawClient::connect(addr);
+        client.stream().set_nodelay(true).unwrap();
+        pieces.iter().for_each(|piece| client.send(piece));
+        for number in 1..=9 {
+            let (method, way) =
+                (if matches!(number, 3 | 5) { "POST" } else { "GET" }, if number == 7 { "later" } else { "now" });
+            let target = if number == 6 { "http://test/now/6".to_owned() } else { format!("/{way}/{number}") };
+            assert_eq!(client.read_response().text(), format!("{method} {target}"), "cut behind {}", pieces[0].len());
+        }
+    };
+    check(&[MIXED.as_bytes()]);
+    testkit::at_every_byte(MIXED.as_bytes()).for_each(|pieces| check(&pieces));
+}
+
+#[test]
 fn a_flood_starves_neither_others_nor_timers() {
     let server = serve_both(settings());
     let is_over = AtomicBool::new(false);

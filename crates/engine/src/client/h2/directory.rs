@@ -104,11 +104,17 @@ impl Drop for Waiting<'_> {
 }
 
 impl Directory {
-    /// A stream on a connection to this server, opening one where there is none with room.
+    /// A stream on a connection to this server, opening one where there is none with room. Connections that go away
+    /// before they carry anything are counted among the refusals of this request.
     ///
     /// # Errors
     /// No connection can be opened, or none has room in time.
-    pub(super) async fn take(&self, client: &Client, addr: SocketAddr) -> Result<Taken, ClientErrorKind> {
+    pub(super) async fn take(
+        &self,
+        client: &Client,
+        addr: SocketAddr,
+        refusals: &mut u32,
+    ) -> Result<Taken, ClientErrorKind> {
         let settings = &client.shared.settings;
         // Beyond the time for a connection: whoever opens it has a deadline of its own, and says why it failed.
         let deadline = Instant::now() + settings.connect_timeout * 2;
@@ -116,15 +122,14 @@ impl Directory {
             return unkept(client, addr, deadline).await;
         }
         let mut turn: Option<Turn> = None;
-        let mut in_vain = 0;
         loop {
             match self.find(client, addr, turn.as_ref()) {
                 Found::Taken(taken) => return Ok(taken),
                 Found::Opening(connection) => {
                     turn = None; // there is a place for it; whoever is next may look for another
                     opened(&connection, deadline).await?;
-                    in_vain += u32::from(connection.state.is_gone_unused());
-                    if in_vain >= REFUSALS_MAX {
+                    *refusals += u32::from(connection.state.is_gone_unused());
+                    if *refusals >= REFUSALS_MAX {
                         return Err(ClientErrorKind::Http2(Http2Error::Refused));
                     }
                 }

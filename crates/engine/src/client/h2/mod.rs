@@ -78,7 +78,7 @@ impl Client {
         let (mut attempts, mut refusals, mut has_repeated) = (0, 0, false);
         loop {
             attempts += 1;
-            let slot = match self.shared.http2.take(self, addr).await {
+            let slot = match self.shared.http2.take(self, addr, &mut refusals).await {
                 Ok(Taken::Slot(slot)) => slot,
                 Ok(Taken::Http1) => return Sent::Http1(request),
                 Err(kind) => {
@@ -97,10 +97,7 @@ impl Client {
                         (failure, outcome)
                     }
                 },
-                Err(failed) => {
-                    refusals += u32::from(is_fresh);
-                    failed
-                }
+                Err(failed) => failed,
             };
             let (Failure { stage, kind }, outcome) = failed;
             let is_worth_it = match outcome {
