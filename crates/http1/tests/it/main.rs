@@ -1,6 +1,7 @@
 //! The crate from outside: case files, properties, and other people's corpora.
 #![allow(clippy::unwrap_used)]
 
+mod boundaries;
 mod cases;
 mod conformance;
 mod corpus;

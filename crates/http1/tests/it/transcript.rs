@@ -1,6 +1,6 @@
 //! What a decoder makes of some input, as text to compare: one line per event, data merged.
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use http1::{
     Event, Framing, Limits, Method, ParseError, ReceivedFields, RequestDecoder, RequestHead, ResponseDecoder,
     ResponseHead,
@@ -18,8 +18,11 @@ pub(crate) enum Reader {
 pub(crate) fn transcript<'a>(reader: &Reader, limits: &Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
     match reader {
         Reader::Requests => {
-            let mut decoder = RequestDecoder::new(limits.clone());
-            run(&mut decoder, pieces)
+            let pieces: Vec<_> = pieces.into_iter().collect();
+            let text = run(&mut RequestDecoder::new(limits.clone()), pieces.iter().copied());
+            let in_place = run(&mut InPlace(RequestDecoder::new(limits.clone())), pieces);
+            assert_eq!(in_place, text, "a head means the same wherever it is taken from");
+            text
         }
         Reader::Responses(methods) => {
             let mut decoder = ResponseDecoder::new(limits.clone());
@@ -68,6 +71,33 @@ impl Decoder for RequestDecoder {
             line.push_str(protocol);
         }
         line + &fields(head.fields())
+    }
+
+    fn is_switched(&self) -> bool {
+        false
+    }
+}
+
+/// Heads are taken from where they lie, as far as they can be.
+struct InPlace(RequestDecoder);
+
+impl Decoder for InPlace {
+    type Head = RequestHead;
+
+    fn poll(&mut self, input: &mut BytesMut) -> Result<Option<Event<RequestHead>>, ParseError> {
+        let mut head = None;
+        let length = self.0.take_head(input, &mut head)?;
+        input.advance(length);
+        assert_eq!(length > 0, head.is_some());
+        head.map_or_else(|| self.0.poll(input), |head| Ok(Some(Event::Head(head))))
+    }
+
+    fn handle_eof(&mut self) -> Result<Option<Event<RequestHead>>, ParseError> {
+        self.0.handle_eof()
+    }
+
+    fn describe(head: &RequestHead) -> String {
+        RequestDecoder::describe(head)
     }
 
     fn is_switched(&self) -> bool {
