@@ -142,7 +142,12 @@ impl RequestDecoder {
         head: &mut Option<RequestHead>,
     ) -> Result<Option<Step>, ParseError> {
         if matches!(self.state, State::Head) {
-            return match self.poll_head(input, head) {
+            let length = self.take_head(input, head)?;
+            if length > 0 {
+                input.advance(length);
+                return Ok(Some(Step::Head));
+            }
+            return match self.poll_partial(input, head) {
                 Ok(true) => Ok(Some(Step::Head)),
                 Ok(false) => Ok(None),
                 Err(kind) => Err(self.fail(kind)),
@@ -158,6 +163,36 @@ impl RequestDecoder {
             self.state = if self.keep_alive { State::Head } else { State::Closed };
         }
         step.map_err(|kind| self.fail(kind))
+    }
+
+    /// Takes a head of the common shapes from where it was received, which is the way for those who are in a greater hurry
+    /// still: how long it is. 0 where there is none, or anything else; then these bytes are for
+    /// [`RequestDecoder::poll_into`], which would have said the same of the head.
+    ///
+    /// # Errors
+    /// As [`RequestDecoder::poll`].
+    #[inline]
+    pub fn take_head(&mut self, input: &[u8], head: &mut Option<RequestHead>) -> Result<usize, ParseError> {
+        if !matches!(self.state, State::Head) || self.partial.is_some() {
+            return Ok(0);
+        }
+        let mut facts = Facts::default();
+        let Some(ScannedRequest { line, fields, length }) = scan::request_head(input, &self.limits, &mut facts) else {
+            return Ok(0);
+        };
+        let bytes = &input[..length];
+        if let Some(verdict) = Verdict::usual(&line, &facts) {
+            self.leading_lines = 0;
+            self.keep_alive = true;
+            self.state = State::NoBody;
+            *head = Some(RequestHead::new(bytes, line, fields, verdict));
+            return Ok(length);
+        }
+        match self.judge(bytes, line, fields, &facts) {
+            Ok(judged) => *head = Some(judged),
+            Err(kind) => return Err(self.fail(kind)),
+        }
+        Ok(length)
     }
 
     /// Takes the end of a request that has no content: what [`RequestDecoder::poll_into`] does in that case, without
@@ -199,27 +234,6 @@ impl RequestDecoder {
         matches!(self.state, State::NoBody | State::Body(_))
     }
 
-    /// Takes a head into `slot`; false when it is not complete.
-    fn poll_head(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
-        let mut facts = Facts::default();
-        if self.partial.is_none()
-            && let Some(ScannedRequest { line, mut fields, length }) =
-                scan::request_head(input, &self.limits, &mut facts)
-        {
-            let Some(verdict) = Verdict::usual(&line, &facts) else {
-                return self.take_head(input, length, line, fields, &facts, slot);
-            };
-            self.leading_lines = 0;
-            self.keep_alive = true;
-            self.state = State::NoBody;
-            fields.set_bytes(&input[..length]);
-            input.advance(length);
-            *slot = Some(RequestHead::new(line, fields, verdict));
-            return Ok(true);
-        }
-        self.poll_partial(input, slot)
-    }
-
     /// Reads a head that is not of the common shape, or not yet complete.
     #[cold]
     fn poll_partial(&mut self, input: &mut BytesMut, slot: &mut Option<RequestHead>) -> Result<bool, ErrorKind> {
@@ -236,27 +250,25 @@ impl RequestDecoder {
             return Ok(false);
         }
         let PartialHead { line: Some(line), section, facts } = *partial else { return Ok(false) };
-        self.take_head(input, section.lines.start(), line, section.fields, &facts, slot)
+        let length = section.lines.start();
+        *slot = Some(self.judge(&input[..length], line, section.fields, &facts)?);
+        input.advance(length);
+        Ok(true)
     }
 
-    /// Judges a head and gives it its bytes from the front of `input`.
-    fn take_head(
+    /// Judges a head that came as these bytes.
+    fn judge(
         &mut self,
-        input: &mut BytesMut,
-        length: usize,
+        bytes: &[u8],
         line: RequestLine,
-        mut fields: ReceivedFields,
+        fields: ReceivedFields,
         facts: &Facts,
-        slot: &mut Option<RequestHead>,
-    ) -> Result<bool, ErrorKind> {
+    ) -> Result<RequestHead, ErrorKind> {
         let verdict = Verdict::of(&line, facts)?;
         self.leading_lines = 0;
         self.keep_alive = verdict.keep_alive;
         self.state = State::of_body(verdict.framing, &self.limits)?;
-        fields.set_bytes(&input[..length]);
-        input.advance(length);
-        *slot = Some(RequestHead::new(line, fields, verdict));
-        Ok(true)
+        Ok(RequestHead::new(bytes, line, fields, verdict))
     }
 
     /// Drops empty lines in front; false when the first byte of a request is not there yet.

@@ -9,7 +9,13 @@ use std::ops::Range;
 /// The head of a received request.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
+    /// What else it says lies in the same box.
     fields: ReceivedFields,
+}
+
+/// What a request's head says beside its fields.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
     line: RequestLine,
     verdict: Verdict,
 }
@@ -39,6 +45,15 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    const NOTHING: Self = Self {
+        host: 0..0,
+        framing: Framing::None,
+        keep_alive: false,
+        expects_continue: false,
+        upgrade: false,
+        seen: Signs::NONE,
+    };
+
     /// Of the usual head without content, of which only `Host` decides anything: what [`Verdict::of`] makes of it.
     #[inline]
     pub(crate) fn usual(line: &RequestLine, facts: &Facts) -> Option<Self> {
@@ -75,46 +90,69 @@ impl Verdict {
     }
 }
 
+impl Judged {
+    /// What stands where there is no request.
+    pub(crate) const NOTHING: Self = Self { line: RequestLine::EMPTY, verdict: Verdict::NOTHING };
+}
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self::NOTHING
+    }
+}
+
 impl RequestHead {
-    /// A head whose fields have been read and judged.
+    /// A head whose fields have been read and judged, and which came as these bytes.
     #[inline]
-    pub(crate) fn new(line: RequestLine, fields: ReceivedFields, verdict: Verdict) -> Self {
-        Self { fields, line, verdict }
+    pub(crate) fn new(bytes: &[u8], line: RequestLine, mut fields: ReceivedFields, verdict: Verdict) -> Self {
+        fields.set_request(bytes, Judged { line, verdict });
+        Self { fields }
+    }
+
+    #[inline]
+    fn line(&self) -> &RequestLine {
+        &self.fields.request().line
+    }
+
+    #[inline]
+    fn verdict(&self) -> &Verdict {
+        &self.fields.request().verdict
     }
 
     /// The method.
     pub fn method(&self) -> Method {
-        self.line.method
+        self.line().method
     }
 
     /// The target exactly as received: visible ASCII.
+    #[inline]
     pub fn target(&self) -> &str {
-        self.text(&self.line.target.whole)
+        self.text(&self.line().target.whole)
     }
 
     /// Which of the four shapes the target has.
     pub fn form(&self) -> TargetForm {
-        self.line.target.form
+        self.line().target.form
     }
 
     /// The path, still percent-encoded, starting with `/`; `*` in asterisk form, empty in authority
     /// form.
     pub fn path(&self) -> &str {
-        if self.line.target.form == TargetForm::Absolute && self.line.target.path.is_empty() {
+        if self.line().target.form == TargetForm::Absolute && self.line().target.path.is_empty() {
             return "/";
         }
-        self.text(&self.line.target.path)
+        self.text(&self.line().target.path)
     }
 
     /// What follows the first `?`, still percent-encoded.
     pub fn query(&self) -> Option<&str> {
-        self.line.target.query.as_ref().map(|query| self.text(query))
+        self.line().target.query.as_ref().map(|query| self.text(query))
     }
 
     /// The host and port the request is for: the target's if it names one, otherwise `Host`
     /// (RFC 9112 §3.2.2, §3.3). Empty only for an HTTP/1.0 request that says nothing.
     pub fn host(&self) -> &str {
-        self.text(&self.verdict.host)
+        self.text(&self.verdict().host)
     }
 
     /// The host without port; IPv6 literals keep their brackets.
@@ -129,7 +167,7 @@ impl RequestHead {
 
     /// The version the client speaks.
     pub fn version(&self) -> Version {
-        self.line.version
+        self.line().version
     }
 
     /// The fields, in order.
@@ -154,35 +192,37 @@ impl RequestHead {
 
     /// How the body ends. Never `UntilClose`.
     pub fn framing(&self) -> Framing {
-        self.verdict.framing
+        self.verdict().framing
     }
 
     /// Says by what a head came that was judged as one of HTTP/1.1.
     pub(crate) fn set_version(&mut self, version: Version) {
-        self.line.version = version;
+        self.fields.request_mut().line.version = version;
     }
 
     /// Says how the body ends where the connection frames it itself.
     pub(crate) fn set_framing(&mut self, framing: Framing) {
-        self.verdict.framing = framing;
         // Any other expectation was refused.
-        self.verdict.expects_continue = !framing.is_empty() && self.fields.contains("expect");
+        let expects_continue = !framing.is_empty() && self.fields.contains("expect");
+        let verdict = &mut self.fields.request_mut().verdict;
+        (verdict.framing, verdict.expects_continue) = (framing, expects_continue);
     }
 
     /// Whether the client lets the connection live after this exchange (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
-        self.verdict.keep_alive
+        self.verdict().keep_alive
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     /// False without a body and for HTTP/1.0.
     pub fn expects_continue(&self) -> bool {
-        self.verdict.expects_continue
+        self.verdict().expects_continue
     }
 
     /// Whether the client takes fields behind a body in chunks (RFC 9110 §10.1.4).
+    #[inline]
     pub fn accepts_trailers(&self) -> bool {
-        self.verdict.seen.has(Sign::Te) && self.fields.tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers"))
+        self.verdict().seen.has(Sign::Te) && self.lists_trailers()
     }
 
     /// The options listed in `Connection`, among them names of fields not to forward.
@@ -193,12 +233,17 @@ impl RequestHead {
     /// The protocols the client offers to switch to; empty unless `Connection: upgrade` stands
     /// beside `Upgrade` in an HTTP/1.1 request. `h2c` is left out (RFC 9113 §3.1).
     pub fn upgrade(&self) -> impl Iterator<Item = &str> {
-        offers(&self.fields, self.verdict.upgrade)
+        offers(&self.fields, self.verdict().upgrade)
     }
 
     /// Whether the client offers to switch to this protocol, such as `websocket`.
     pub fn upgrades_to(&self, protocol: &str) -> bool {
         self.upgrade().any(|offer| offer.eq_ignore_ascii_case(protocol))
+    }
+
+    #[cold]
+    fn lists_trailers(&self) -> bool {
+        self.fields.tokens("te").any(|token| token.eq_ignore_ascii_case(b"trailers"))
     }
 
     fn split_host(&self) -> (&str, &str) {
@@ -207,6 +252,7 @@ impl RequestHead {
         host.split_at(end)
     }
 
+    #[inline]
     fn text(&self, range: &Range<u16>) -> &str {
         let bytes = &self.fields.bytes()[usize::from(range.start)..usize::from(range.end)];
         std::str::from_utf8(bytes).expect("targets and hosts are ASCII")

@@ -1,5 +1,6 @@
 //! Fields as they came: one buffer and offsets into it, order and duplicates kept.
 
+use crate::head::Judged;
 use crate::recycled::{Recycle, Recycled, Spares};
 
 /// The fields of a received head or trailer section.
@@ -17,6 +18,9 @@ pub type Trailers = ReceivedFields;
 struct Section {
     bytes: Vec<u8>,
     spans: Vec<FieldSpan>,
+    /// What the head of a request says beside its fields: here, so that a head is one pointer to whoever hands it on.
+    /// Means nothing where there is none.
+    request: Judged,
 }
 
 /// A section longer than this, or with more fields, is not kept for the next message: browsers send about 1 KiB.
@@ -85,6 +89,26 @@ impl ReceivedFields {
         let own = &mut self.section.get_mut().bytes;
         own.clear();
         own.extend_from_slice(bytes);
+    }
+
+    /// As [`ReceivedFields::set_bytes`], and what was made of them: then these are the fields of a request.
+    #[inline]
+    pub(crate) fn set_request(&mut self, bytes: &[u8], request: Judged) {
+        let section = self.section.get_mut();
+        section.bytes.clear();
+        section.bytes.extend_from_slice(bytes);
+        section.request = request;
+    }
+
+    /// What a request says beside these fields, which are one's.
+    #[inline]
+    pub(crate) fn request(&self) -> &Judged {
+        &self.section.get().expect("a request's fields were put into a box with what else it says").request
+    }
+
+    /// To change what a request says beside these fields.
+    pub(crate) fn request_mut(&mut self) -> &mut Judged {
+        &mut self.section.get_mut().request
     }
 
     /// The whole section these fields came in, start line included.

@@ -66,7 +66,13 @@ impl<T: Recycle> Recycled<T> {
     /// What is in the box, which is fetched if there is none.
     #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_or_insert_with(|| T::with_spares(Spares::take).flatten().unwrap_or_default())
+        self.0.get_or_insert_with(Self::fetch)
+    }
+
+    #[inline(never)]
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is wanted")]
+    fn fetch() -> Box<T> {
+        T::with_spares(Spares::take).flatten().unwrap_or_default()
     }
 }
 

@@ -16,6 +16,11 @@ pub(crate) struct RequestLine {
     pub(crate) target: Target,
 }
 
+impl RequestLine {
+    /// What stands where there is none.
+    pub(crate) const EMPTY: Self = Self { method: Method::Get, version: Version::Http11, target: Target::EMPTY };
+}
+
 /// A status line, with offsets from the front of the input.
 #[derive(Debug, Clone)]
 pub(crate) struct StatusLine {

@@ -80,6 +80,10 @@ pub(crate) fn port(suffix: &str) -> Option<u16> {
 }
 
 impl Target {
+    /// What stands where there is none.
+    pub(crate) const EMPTY: Self =
+        Self { form: TargetForm::Origin, whole: 0..0, authority: 0..0, path: 0..0, query: None };
+
     /// An origin-form target; the query begins after `path_end` if `end` is beyond it.
     pub(crate) fn origin(start: usize, path_end: usize, end: usize) -> Self {
         Self {
