@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 /// Bits of a token that number the place; the rest is its generation.
 const PLACE_BITS: u32 = usize::BITS / 2;
 /// Free places at the end of the table that are kept for the next connections.
-const SPARE_PLACES_MAX: usize = 1024;
+const SPARE_PLACES_MAX: usize = 256;
 
 /// The event queue of a worker, and what its tokens mean.
 pub(crate) struct Reactor {
@@ -64,7 +64,8 @@ pub(super) enum Occupant {
     Held(Rc<Readiness>),
 }
 
-/// A connection between two requests. Ten thousand of them are to cost next to nothing.
+/// A connection between two requests. Ten thousand of them are to cost next to nothing: in the table itself, whose memory
+/// goes back to the system with them, as that of as many boxes does not.
 #[derive(Debug)]
 pub(super) struct Idle {
     pub(super) fd: OwnedFd,
@@ -177,6 +178,7 @@ impl Reactor {
         }
     }
 
+    #[inline]
     pub(super) fn put(&self, key: Key, occupant: Occupant) {
         self.places.borrow_mut().put(key, occupant);
     }
@@ -288,11 +290,13 @@ impl Places {
         Key::new(number, self.generation)
     }
 
+    #[inline]
     fn at(&mut self, key: Key) -> Option<&mut Occupant> {
         let place = self.table.get_mut(key.number())?;
         (Key::new(key.number(), place.generation) == key).then_some(&mut place.occupant)
     }
 
+    #[inline]
     fn put(&mut self, key: Key, occupant: Occupant) {
         if let Some(at) = self.at(key) {
             *at = occupant;
@@ -317,8 +321,8 @@ impl Places {
         }
         let len = self.table.len();
         self.free.retain(|&number| (number as usize) < len);
-        self.table.shrink_to(2 * len);
-        self.free.shrink_to(2 * len);
+        self.table.shrink_to_fit();
+        self.free.shrink_to_fit();
         self.cursor = 0;
     }
 }
@@ -461,5 +465,46 @@ fn wait(waiting: &Waiter, cx: &Context<'_>) {
     match &*waiting {
         Some(waker) if waker.will_wake(cx.waker()) => {}
         _ => *waiting = Some(cx.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A crowd, of which those stay for whom `stays` holds.
+    fn after_a_crowd(stays: impl Fn(usize) -> bool) -> (Places, Vec<Key>) {
+        let mut places = Places::default();
+        let keys: Vec<Key> = (0..10_000).map(|_| places.insert(Occupant::Taken)).collect();
+        for (_, key) in keys.iter().enumerate().filter(|(number, _)| !stays(*number)) {
+            places.remove(*key);
+        }
+        places.shrink();
+        (places, keys)
+    }
+
+    #[test]
+    fn the_memory_of_a_crowd_is_given_back() {
+        let (mut places, keys) = after_a_crowd(|number| number == 3);
+        assert_eq!(places.table.len(), SPARE_PLACES_MAX);
+        assert!(places.table.capacity() < 2 * SPARE_PLACES_MAX, "{}", places.table.capacity());
+        assert!(places.free.capacity() < 2 * SPARE_PLACES_MAX, "{}", places.free.capacity());
+        assert!(places.at(keys[3]).is_some(), "whoever is still there stays");
+        let again: Vec<Key> = (0..1000).map(|_| places.insert(Occupant::Taken)).collect();
+        assert!(
+            keys.iter().filter(|key| **key != keys[3]).all(|key| places.at(*key).is_none()),
+            "no old name is anybody's"
+        );
+        assert!(again.iter().all(|key| places.at(*key).is_some()));
+    }
+
+    #[test]
+    fn places_in_use_and_some_to_spare_are_kept() {
+        let (mut places, keys) = after_a_crowd(|number| number == 5000);
+        assert_eq!(places.table.len(), 5001);
+        assert!(places.at(keys[5000]).is_some());
+        let (places, _) = after_a_crowd(|number| number + 1 == 10_000);
+        assert_eq!(places.table.len(), 10_000, "the last of them is still there");
     }
 }
