@@ -15,11 +15,12 @@ use super::worker::Worker;
 use super::{Socket, Welcome};
 use crate::stream::Stream;
 use crate::{Body, Peer, Request, Response, Service};
-use bytes::{Bytes, BytesMut};
-use http1::{Event, Framing, RequestDecoder, RequestHead, StatusCode, Step, Version};
+use bytes::{Buf as _, Bytes, BytesMut};
+use http1::{Event, Framing, ParseError, RequestDecoder, RequestHead, StatusCode, Step, Version};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -42,6 +43,9 @@ const OUTPUT_SPARE_MAX: usize = 256 * 1024;
 /// What all connections of a worker use in turn. Between two of them it is empty.
 pub(super) struct Desk {
     pub(super) received: Box<[u8]>,
+    /// What of it was not looked at yet. Heads are taken from where they were received, mostly all of them.
+    unread: Range<usize>,
+    /// What is not that simple: then nothing is unread any more.
     input: BytesMut,
     output: Vec<u8>,
     /// How much of `output` is sent.
@@ -122,11 +126,9 @@ where
 /// Connections that begin with something else: each gets a task from the start.
 pub(super) struct Raw<W>(pub(super) W);
 
-/// How answering goes on.
-enum Flow<Answer> {
-    /// All that was asked for is answered.
-    Answered,
-    /// So it is, and the client knows that it was the last.
+/// Why the next request is not answered here.
+enum Halt<Answer> {
+    /// The client knows that the last answer was the last.
     Done,
     /// The connection is of no use any more.
     Broken,
@@ -136,7 +138,7 @@ enum Flow<Answer> {
     Escalate(Box<Start<Answer>>),
 }
 
-impl<Answer> Flow<Answer> {
+impl<Answer> Halt<Answer> {
     #[cold]
     fn escalate(start: Start<Answer>) -> Self {
         Self::Escalate(Box::new(start))
@@ -147,6 +149,7 @@ impl Desk {
     pub(super) fn new(worker: &Worker) -> Self {
         Self {
             received: vec![0; RECEIVE_BYTES].into(),
+            unread: 0..0,
             input: BytesMut::with_capacity(INPUT_BYTES),
             output: Vec::new(),
             sent: 0,
@@ -161,7 +164,7 @@ impl Desk {
 
     /// Whether nothing else of this connection is here or to be sent.
     fn has_nothing_else(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty() && self.large.is_empty()
+        !self.has_more() && self.output.is_empty() && self.large.is_empty()
     }
 
     /// What a service gets to know of a connection. It is made anew only while somebody holds on to the last one.
@@ -179,23 +182,60 @@ impl Desk {
     /// Receives once; 0 is the end.
     fn receive(&mut self, idle: &Idle) -> io::Result<usize> {
         let count = sys::recv(&idle.fd, &mut self.received)?;
-        if self.input.capacity() - self.input.len() < count {
-            self.input.reserve(count.max(INPUT_BYTES));
+        self.unread = 0..count;
+        if !self.input.is_empty() {
+            self.keep_unread();
         }
-        self.input.extend_from_slice(&self.received[..count]);
         Ok(count)
+    }
+
+    /// Whether anything was received that is not taken yet.
+    #[inline]
+    fn has_more(&self) -> bool {
+        !self.unread.is_empty() || !self.input.is_empty()
+    }
+
+    /// Bytes that were received and not taken yet.
+    fn left(&self) -> usize {
+        self.unread.len() + self.input.len()
+    }
+
+    /// Moves what is unread to where it may stay for longer, and content be taken from.
+    #[inline(never)]
+    fn keep_unread(&mut self) {
+        let unread = &self.received[std::mem::take(&mut self.unread)];
+        if self.input.capacity() - self.input.len() < unread.len() {
+            self.input.reserve(unread.len().max(INPUT_BYTES));
+        }
+        self.input.extend_from_slice(unread);
+    }
+
+    /// Takes the next head; false when it is not complete.
+    #[inline]
+    fn take_head(&mut self) -> Result<bool, ParseError> {
+        if !self.unread.is_empty() {
+            let length = self.decoder.take_head(&self.received[self.unread.clone()], &mut self.head)?;
+            if length > 0 {
+                self.unread.start += length;
+                return Ok(true);
+            }
+            self.keep_unread();
+        }
+        self.poll_head()
+    }
+
+    /// Takes a head that is not of the common shapes, or stands behind content.
+    #[inline(never)]
+    fn poll_head(&mut self) -> Result<bool, ParseError> {
+        let step = self.decoder.poll_into(&mut self.input, &mut self.head)?;
+        Ok(matches!(step, Some(Step::Head)))
     }
 
     /// Sends what is queued; whether all of it went.
     fn flush(&mut self, idle: &Idle, more: More) -> io::Result<bool> {
-        loop {
-            let head = &self.output[self.sent..];
-            let len = head.len() + self.large.len();
-            if len == 0 {
-                self.output.clear();
-                self.sent = 0;
-                return Ok(true);
-            }
+        let head = &self.output[self.sent..];
+        let len = head.len() + self.large.len();
+        if len > 0 {
             let sent = match (head.is_empty(), self.large.is_empty()) {
                 (_, true) => sys::send(&idle.fd, head, more),
                 (true, false) => sys::send(&idle.fd, &self.large, more),
@@ -205,13 +245,19 @@ impl Desk {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 sent => sent?,
             };
-            let of_output = sent.min(head.len());
-            self.sent += of_output;
-            drop(self.large.split_to(sent - of_output));
             if sent < len {
+                let of_output = sent.min(head.len());
+                self.sent += of_output;
+                self.large.advance(sent - of_output);
                 return Ok(false); // the socket is full
             }
         }
+        self.output.clear();
+        self.sent = 0;
+        if !self.large.is_empty() {
+            self.large = Bytes::new();
+        }
+        Ok(true)
     }
 
     /// How the last answer is sent before the socket is closed: so that its last bytes and the end leave in one packet.
@@ -223,6 +269,7 @@ impl Desk {
 
     /// Clears the desk for the next connection, whatever state this one left it in.
     fn clear(&mut self, worker: &Worker) {
+        self.unread = 0..0;
         self.input.clear();
         self.output.clear();
         self.sent = 0;
@@ -249,39 +296,39 @@ where
                 Ok(count) => count,
             };
             let is_drained = count < RECEIVE_BYTES && !is_ending;
-            let flow = match self.answer_all(desk, worker, &mut idle, is_drained) {
-                Flow::Answered => match desk.flush(&idle, More::No) {
-                    Ok(true) => Flow::Answered,
-                    Ok(false) => Flow::escalate(Start::Go(Outcome::KeepAlive)),
-                    Err(_) => Flow::Broken,
+            let halt = match self.answer_all(desk, worker, &mut idle, is_drained) {
+                Ok(()) => match desk.flush(&idle, More::No) {
+                    Ok(true) => {
+                        idle.deadline = worker.clock.after(worker.settings.keep_alive_timeout);
+                        if is_drained {
+                            return Served::Idle(idle);
+                        }
+                        continue;
+                    }
+                    Ok(false) => Halt::escalate(Start::Go(Outcome::KeepAlive)),
+                    Err(_) => Halt::Broken,
                 },
                 // Closing would answer what is still on its way with a reset, and that may reach the client first.
-                Flow::Done if count == RECEIVE_BYTES || !desk.input.is_empty() => {
-                    Flow::escalate(Start::Go(Outcome::Close))
+                Err(Halt::Done) if count == RECEIVE_BYTES || desk.has_more() => {
+                    Halt::escalate(Start::Go(Outcome::Close))
                 }
-                Flow::Done => match desk.flush(&idle, desk.with_the_end()) {
-                    Ok(false) => Flow::escalate(Start::Go(Outcome::Done)),
-                    _ => Flow::Broken,
+                Err(Halt::Done) => match desk.flush(&idle, desk.with_the_end()) {
+                    Ok(false) => Halt::escalate(Start::Go(Outcome::Done)),
+                    _ => Halt::Broken,
                 },
-                flow => flow,
+                Err(halt) => halt,
             };
-            match flow {
-                Flow::Answered => {
-                    idle.deadline = worker.clock.after(worker.settings.keep_alive_timeout);
-                    if is_drained {
-                        return Served::Idle(idle);
-                    }
-                }
-                Flow::Passed(passing) => return Served::Passing(idle, passing),
-                Flow::Escalate(start) => {
+            return match halt {
+                Halt::Passed(passing) => Served::Passing(idle, passing),
+                Halt::Escalate(start) => {
                     let known = if is_ending { READABLE | READ_CLOSED } else { READABLE };
-                    return self.escalate(desk, worker, key, idle, start, if is_drained { 0 } else { known });
+                    self.escalate(desk, worker, key, idle, start, if is_drained { 0 } else { known })
                 }
-                Flow::Done | Flow::Broken => {
+                Halt::Done | Halt::Broken => {
                     desk.clear(worker);
-                    return Served::Closed;
+                    Served::Closed
                 }
-            }
+            };
         }
         self.escalate(desk, worker, key, idle, Box::new(Start::Read), READABLE | READ_CLOSED)
     }
@@ -331,29 +378,32 @@ where
     Answer: Future<Output = Response> + 'static,
 {
     /// Answers what was received, as far as that goes at once. `is_drained` says that nothing more is to be received.
-    fn answer_all(&self, desk: &mut Desk, worker: &Rc<Worker>, idle: &mut Idle, is_drained: bool) -> Flow<Answer> {
+    fn answer_all(
+        &self,
+        desk: &mut Desk,
+        worker: &Rc<Worker>,
+        idle: &mut Idle,
+        is_drained: bool,
+    ) -> Result<(), Halt<Answer>> {
         let peer = desk.peer(worker, idle);
         let mut answered = 0;
-        while !desk.input.is_empty() {
+        while desk.has_more() {
             if answered == ANSWERS_PER_TURN_MAX {
-                return Flow::escalate(Start::Read);
+                return Err(Halt::escalate(Start::Read));
             }
             answered += 1;
-            match desk.decoder.poll_into(&mut desk.input, &mut desk.head) {
-                Ok(Some(Step::Head)) => {}
-                Ok(_) => return Flow::escalate(Start::Read),
+            match desk.take_head() {
+                Ok(true) => {}
+                Ok(false) => return Err(Halt::escalate(Start::Read)),
                 Err(error) => {
                     tracing::debug!(peer = %idle.addr, %error, "malformed request");
-                    return Flow::escalate(Start::Refuse(error.status(), error.reason()));
+                    return Err(Halt::escalate(Start::Refuse(error.status(), error.reason())));
                 }
             }
             idle.requests_left = idle.requests_left.saturating_sub(1);
-            match self.answer_one(desk, worker, idle, &peer, is_drained) {
-                Flow::Answered => {}
-                flow => return flow,
-            }
+            self.answer_one(desk, worker, idle, &peer, is_drained)?;
         }
-        Flow::Answered
+        Ok(())
     }
 
     /// Answers the request whose head is on the desk.
@@ -364,17 +414,15 @@ where
         idle: &Idle,
         peer: &Rc<Peer>,
         is_drained: bool,
-    ) -> Flow<Answer> {
-        let Some(head) = &desk.head else { return Flow::Broken };
+    ) -> Result<(), Halt<Answer>> {
+        let Some(head) = &desk.head else { return Err(Halt::Broken) };
         let asked = Asked::of(head);
         let framing = head.framing();
         desk.had_content = !matches!(framing, Framing::None);
         let is_here = match framing {
             Framing::None => true,
             Framing::Length(length) => {
-                length <= desk.input.len() as u64
-                    && length <= worker.settings.body_bytes_max
-                    && !head.expects_continue()
+                length <= desk.left() as u64 && length <= worker.settings.body_bytes_max && !head.expects_continue()
             }
             _ => false,
         };
@@ -386,34 +434,34 @@ where
             && idle.requests_left > 0
             && desk.has_nothing_else()
             && !worker.is_stopping();
-        if may_pass && let Some(flow) = self.pass(desk, worker, peer) {
-            return flow;
+        if may_pass && let Some(halt) = self.pass(desk, worker, peer) {
+            return Err(halt);
         }
         if !is_here || is_refused(asked.method) {
-            return desk.head.take().map_or(Flow::Broken, |head| Flow::escalate(Start::Head(head)));
+            return Err(desk.head.take().map_or(Halt::Broken, |head| Halt::escalate(Start::Head(head))));
         }
         // The end of nothing needs no further bytes: the decoder then stands before the next request.
         let mut body = Body::Empty;
         if !desk.decoder.take_end() && take_body(desk, &mut body).is_err() {
-            return Flow::Broken;
+            return Err(Halt::Broken);
         }
         let mut response = None;
         match self.call(&mut desk.head, &mut body, peer, &mut response) {
             Ok(Poll::Ready(())) => respond(desk, worker, idle, asked, &mut response),
             Ok(Poll::Pending) => {
                 let answer = std::mem::replace(&mut *self.answer.borrow_mut(), Box::pin(None));
-                Flow::escalate(Start::Pending(asked, answer))
+                Err(Halt::escalate(Start::Pending(asked, answer)))
             }
             Err(()) => {
                 tracing::error!(peer = %idle.addr, "the service panicked");
-                Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
+                Err(Halt::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED)))
             }
         }
     }
 
     /// Asks the service to pass the request on whose head is on the desk; `None` if it does not.
     #[inline]
-    fn pass(&self, desk: &mut Desk, worker: &Rc<Worker>, peer: &Rc<Peer>) -> Option<Flow<Answer>> {
+    fn pass(&self, desk: &mut Desk, worker: &Rc<Worker>, peer: &Rc<Peer>) -> Option<Halt<Answer>> {
         let Desk { head: slot, outbox, .. } = desk;
         let start = outbox.bytes.len();
         let head = slot.as_ref()?;
@@ -424,27 +472,27 @@ where
             Err(_) => {
                 outbox.bytes.truncate(start);
                 tracing::error!(peer = %peer.addr, "the service panicked");
-                Some(Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED)))
+                Some(Halt::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED)))
             }
         }
     }
 
-    fn passed(desk: &mut Desk, worker: &Worker, peer: &Rc<Peer>, mut pass: Box<Pass>, start: usize) -> Flow<Answer> {
-        let Some(head) = desk.head.take() else { return Flow::Broken };
+    fn passed(desk: &mut Desk, worker: &Worker, peer: &Rc<Peer>, mut pass: Box<Pass>, start: usize) -> Halt<Answer> {
+        let Some(head) = desk.head.take() else { return Halt::Broken };
         desk.decoder.take_end();
         if pass.has_connection() {
             pass.begin(head, &desk.outbox, start, worker.now());
-            return Flow::Passed(pass);
+            return Halt::Passed(pass);
         }
         desk.outbox.bytes.truncate(start);
         let asked = Asked::of(&head);
         let request = Request::new(head, Body::Empty, peer.clone());
         let resumed = catch_unwind(AssertUnwindSafe(|| pass.passage.resume(request, None)));
         if let Ok(answer) = resumed {
-            return Flow::escalate(Start::Passed { asked, answer, is_loan: true });
+            return Halt::escalate(Start::Passed { asked, answer, is_loan: true });
         }
         tracing::error!(peer = %peer.addr, "the service panicked");
-        Flow::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
+        Halt::escalate(Start::Refuse(StatusCode::INTERNAL_SERVER_ERROR, UNANSWERED))
     }
 
     /// Asks the service once. Whoever is not ready is asked again in a task, so nobody need be woken from here.
@@ -493,6 +541,7 @@ where
             desk.clear(worker);
             return Served::Closed;
         };
+        desk.keep_unread();
         let fresh = RequestDecoder::new(worker.settings.limits.clone());
         let decoder = std::mem::replace(&mut desk.decoder, fresh);
         let conn = Conn::resume(Stream::Plain(socket), decoder, peer, worker.clone());
@@ -541,12 +590,14 @@ fn hold(worker: &Rc<Worker>, key: Option<Key>, idle: Idle, bits: u8) -> Option<S
         Some(key) => key,
         None => worker.reactor.add_connection(&idle.fd).ok()?,
     };
-    let held = Held::new(&worker.reactor, key, bits, idle.tells_writable);
-    Some(Socket::new(idle.fd, held, idle.counted, idle.site))
+    let Idle { fd, tells_writable, counted, site, .. } = idle;
+    let held = Held::new(&worker.reactor, key, bits, tells_writable);
+    Some(Socket::new(fd, held, counted, site))
 }
 
 /// Takes the content of a request, all of which is here, and its end.
-fn take_body(desk: &mut Desk, body: &mut Body) -> Result<(), http1::ParseError> {
+fn take_body(desk: &mut Desk, body: &mut Body) -> Result<(), ParseError> {
+    desk.keep_unread();
     loop {
         match desk.decoder.poll(&mut desk.input)? {
             Some(Event::Data(data)) => *body = Body::Full(data),
@@ -563,14 +614,14 @@ fn respond<Answer>(
     idle: &Idle,
     asked: Asked,
     slot: &mut Option<Response>,
-) -> Flow<Answer> {
-    let Some(response) = slot else { return Flow::Broken };
+) -> Result<(), Halt<Answer>> {
+    let Some(response) = slot else { return Err(Halt::Broken) };
     let is_short = match &mut response.body {
         Body::Empty | Body::Full(_) => true,
         body @ Body::Stream(_) => body.as_file().is_some(),
     };
     if !is_short || response.status.is_interim() || response.on_upgrade.is_some() {
-        return slot.take().map_or(Flow::Broken, |response| Flow::escalate(Start::Respond(asked, response)));
+        return Err(slot.take().map_or(Halt::Broken, |response| Halt::escalate(Start::Respond(asked, response))));
     }
     let keep_alive = asked.keep_alive && idle.requests_left > 0 && !worker.is_stopping();
     tracing::debug!(peer = %idle.addr, method = %asked.method, status = response.status.as_u16(), "answered");
@@ -579,7 +630,7 @@ fn respond<Answer>(
         && let Some(keep_alive) = write_usual_to(&mut desk.output, worker, asked, response, bytes, keep_alive)
     {
         if keep_alive && desk.output.len() <= OUTPUT_BYTES_MAX {
-            return Flow::Answered; // what mostly comes of the below
+            return Ok(()); // what mostly comes of the below
         }
         return after_answer(desk, idle, outcome_of(keep_alive, asked));
     }
@@ -592,19 +643,19 @@ fn respond<Answer>(
         Body::Full(bytes) if bytes.len() <= COPY_BYTES_MAX => {
             return match encoder.whole(&mut desk.output, bytes) {
                 Ok(()) => after_answer(desk, idle, after),
-                Err(_) => Flow::Broken,
+                Err(_) => Err(Halt::Broken),
             };
         }
         Body::Full(bytes) => {
             if encoder.before_data(&mut desk.output, bytes.len() as u64).is_err() {
-                return Flow::Broken;
+                return Err(Halt::Broken);
             }
             desk.large = std::mem::take(bytes);
         }
         Body::Stream(_) => return send_file(desk, idle, asked, encoder, std::mem::take(&mut response.body), after),
     }
     if !encoder.discards() && encoder.finish(&mut desk.output, None).is_err() {
-        return Flow::Broken;
+        return Err(Halt::Broken);
     }
     after_answer(desk, idle, after)
 }
@@ -619,18 +670,18 @@ fn outcome_of(keep_alive: bool, asked: Asked) -> Outcome {
 }
 
 #[inline]
-fn after_answer<Answer>(desk: &mut Desk, idle: &Idle, after: Outcome) -> Flow<Answer> {
+fn after_answer<Answer>(desk: &mut Desk, idle: &Idle, after: Outcome) -> Result<(), Halt<Answer>> {
     if !desk.large.is_empty() || desk.output.len() > OUTPUT_BYTES_MAX {
         match desk.flush(idle, More::No) {
             Ok(true) => {}
-            Ok(false) => return Flow::escalate(Start::Go(after)),
-            Err(_) => return Flow::Broken,
+            Ok(false) => return Err(Halt::escalate(Start::Go(after))),
+            Err(_) => return Err(Halt::Broken),
         }
     }
     match after {
-        Outcome::KeepAlive => Flow::Answered,
-        Outcome::Done => Flow::Done,
-        after => Flow::escalate(Start::Go(after)),
+        Outcome::KeepAlive => Ok(()),
+        Outcome::Done => Err(Halt::Done),
+        after => Err(Halt::escalate(Start::Go(after))),
     }
 }
 
@@ -643,25 +694,25 @@ fn send_file<Answer>(
     mut encoder: http1::BodyEncoder,
     mut body: Body,
     after: Outcome,
-) -> Flow<Answer> {
+) -> Result<(), Halt<Answer>> {
     let keep_alive = matches!(after, Outcome::KeepAlive);
     let mut room = FILE_BYTES_MAX;
     match desk.flush(idle, More::Yes) {
         Ok(true) => {}
         Ok(false) => room = 0,
-        Err(_) => return Flow::Broken,
+        Err(_) => return Err(Halt::Broken),
     }
     while let Some(file) = body.as_file().filter(|file| file.left > 0) {
         let count = file.left.min(room);
         if count == 0 {
-            return Flow::escalate(Start::Body { asked, encoder, body, keep_alive });
+            return Err(Halt::escalate(Start::Body { asked, encoder, body, keep_alive }));
         }
         match sys::send_file(&idle.fd, &file.file, file.offset, count as usize) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => room = 0,
-            Ok(0) | Err(_) => return Flow::Broken, // shorter than was promised, or nobody is there
+            Ok(0) | Err(_) => return Err(Halt::Broken), // shorter than was promised, or nobody is there
             Ok(sent) => {
                 if encoder.before_data(&mut desk.output, sent as u64).is_err() {
-                    return Flow::Broken;
+                    return Err(Halt::Broken);
                 }
                 file.advance(sent as u64);
                 room -= sent as u64;
@@ -669,7 +720,7 @@ fn send_file<Answer>(
         }
     }
     if encoder.finish(&mut desk.output, None).is_err() {
-        return Flow::Broken;
+        return Err(Halt::Broken);
     }
     after_answer(desk, idle, after)
 }
@@ -682,6 +733,6 @@ fn send_file<Answer>(
     encoder: http1::BodyEncoder,
     body: Body,
     after: Outcome,
-) -> Flow<Answer> {
-    Flow::escalate(Start::Body { asked, encoder, body, keep_alive: matches!(after, Outcome::KeepAlive) })
+) -> Result<(), Halt<Answer>> {
+    Err(Halt::escalate(Start::Body { asked, encoder, body, keep_alive: matches!(after, Outcome::KeepAlive) }))
 }

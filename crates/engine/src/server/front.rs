@@ -441,9 +441,9 @@ impl Front {
             return door.site.turn_away(&mut self.desk, worker, idle);
         }
         let served = door.site.welcome(&mut self.desk, worker, idle);
-        let (Served::Idle(Idle { fd, .. }) | Served::Passing(Idle { fd, .. }, _)) = &served else { return };
+        let (Served::Idle(idle) | Served::Passing(idle, _)) = &served else { return };
         // Without a place there is nothing to be told about it: it is closed.
-        let Ok(key) = worker.reactor.add_connection(fd) else { return };
+        let Ok(key) = worker.reactor.add_connection(&idle.fd) else { return };
         self.put_served(key, served);
     }
 

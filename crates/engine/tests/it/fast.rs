@@ -211,7 +211,9 @@ fn simple_and_other_requests_of_one_packet_are_answered_in_order_wherever_it_is_
     let check = |pieces: &[&[u8]]| {
         let mut client = RawClient::connect(addr);
         client.stream().set_nodelay(true).unwrap();
-        pieces.iter().for_each(|piece| client.send(piece));
+        for piece in pieces {
+            client.send(piece);
+        }
         for number in 1..=9 {
             let (method, way) =
                 (if matches!(number, 3 | 5) { "POST" } else { "GET" }, if number == 7 { "later" } else { "now" });
