@@ -230,9 +230,13 @@ fn requests_without_an_answer_have_a_line_too() {
     client.read_exact(&mut [0]).unwrap();
     has_begun.recv_timeout(Duration::from_secs(20)).unwrap();
     drop(client); // with an answer it has not read: that is a reset, not only the end of what it sends
-    assert!(next(&lines).contains("\"GET /fine HTTP/1.1\" 200 4 "));
-    let line = next(&lines);
-    assert!(line.contains("\"GET /never HTTP/1.1\" 499 - "), "{line}");
+    let mut both = next(&lines);
+    if both.lines().count() == 1 {
+        both += &next(&lines); // lines are written together where one does not wait for the other
+    }
+    let (fine, never) = both.split_once('\n').unwrap();
+    assert!(fine.contains("\"GET /fine HTTP/1.1\" 200 4 "), "{both}");
+    assert!(never.contains("\"GET /never HTTP/1.1\" 499 - "), "{both}");
 }
 
 #[test]
