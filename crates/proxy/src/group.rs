@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use engine::{ClientTls, Trust};
 use smallvec::SmallVec;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
 use crate::balance::sticky::Sealer;
 use crate::balance::{Balance, Candidate};
@@ -346,11 +346,31 @@ impl Group {
             Entered::Served(result) => return result,
             Entered::Waiting(waiting) => waiting,
         };
-        if let Ok(answered) = timeout(patience, &mut waiting.answer).await {
-            return answered.unwrap_or(Err(Refusal::Full));
+        let since = Instant::now();
+        loop {
+            let mut paused = std::pin::pin!(self.queue.paused());
+            paused.as_mut().enable(); // before looking, so that no pause begins unseen in between
+            let waited = since.elapsed();
+            if waited >= patience {
+                break;
+            }
+            // Nobody gives room back when a pause ends: whoever waits is there to probe.
+            let pause_end = self.next_pause_end(wish.now_ms + waited.as_millis() as u64);
+            let look_at = pause_end.map_or(patience, |end| patience.min(Duration::from_millis(end - wish.now_ms)));
+            tokio::select! {
+                biased;
+                answered = &mut waiting.answer => return answered.unwrap_or(Err(Refusal::Full)),
+                () = paused => {}
+                () = sleep_until(since + look_at) => self.queue.handle_room(),
+            }
         }
         waiting.answer.close(); // from here on nothing is given any more
         waiting.answer.try_recv().unwrap_or(Err(Refusal::Full))
+    }
+
+    /// When the next of the members that are ejected may be asked again.
+    fn next_pause_end(&self, now_ms: u64) -> Option<u64> {
+        self.members().iter().filter_map(|member| member.upstream.health.out_until(now_ms)).min()
     }
 
     /// Picks with the time of now, which is asked for only where it makes a difference.
@@ -487,6 +507,7 @@ impl Group {
         if is_news {
             self.queue.handle_room(); // when it was the last one that is up, whoever waits may try the others
         }
+        self.queue.handle_pause();
         is_news
     }
 
@@ -756,6 +777,39 @@ mod tests {
             let began = tokio::time::Instant::now();
             assert_eq!(second.await.unwrap().upstream.address.port(), 2);
             assert_eq!(began.elapsed(), Duration::ZERO, "it did not wait for anything else");
+        });
+    }
+
+    const TWO_FOR_ONE_EACH: &str = "server 127.0.0.1:1 max_conns=1; server 127.0.0.1:2 max_conns=1; queue 1 wait=2s;";
+
+    #[test]
+    fn who_waits_probes_when_a_pause_is_over() {
+        run(async {
+            let (group, _) = group(TWO_FOR_ONE_EACH);
+            let (sealer, ask) = (Sealer::random(), Ask::default());
+            refuse(&group, 1);
+            let _first = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let began = Instant::now();
+            assert_eq!(group.acquire(&ask, &sealer, || 0).await.unwrap().upstream.address.port(), 2);
+            assert_eq!(began.elapsed().as_millis(), 500, "the pause after one refusal");
+        });
+    }
+
+    /// The pause begins while it waits, and is followed by another one.
+    #[test]
+    fn who_waits_learns_of_pauses_that_begin_meanwhile() {
+        run(async {
+            let (group, _) = group(TWO_FOR_ONE_EACH);
+            let (sealer, ask) = (Sealer::random(), Ask::default());
+            let _first = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let failing = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let mut third = std::pin::pin!(group.acquire(&ask, &sealer, || 0));
+            assert!(futures_now(third.as_mut()).is_none(), "all are busy");
+            let began = Instant::now();
+            assert!(refuse(&group, 1));
+            drop(failing);
+            assert_eq!(third.await.unwrap().upstream.address.port(), 2);
+            assert_eq!(began.elapsed().as_millis(), 500);
         });
     }
 

@@ -66,6 +66,11 @@ impl Health {
         self.is_failing.load(Relaxed)
     }
 
+    /// When its pause is over, if that is yet to come.
+    pub(crate) fn out_until(&self, now_ms: u64) -> Option<u64> {
+        Some(self.out_until_ms.load(Relaxed)).filter(|until| *until > now_ms)
+    }
+
     /// Whether this request may find out if an ejected backend is back. At most one caller per pause gets
     /// `true`; the next one comes when the probe has failed or did not report for [`PROBE_MS`].
     pub(crate) fn may_probe(&self, now_ms: u64) -> bool {

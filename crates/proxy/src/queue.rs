@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
@@ -32,6 +34,8 @@ pub(crate) struct Queue {
     /// or who waits sees the room.
     waiting: AtomicU32,
     lines: Mutex<Lines>,
+    /// Wakes those who wait for the end of a pause when another pause has begun.
+    paused: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +105,18 @@ impl Queue {
             let served = self.lock().serve(&self.waiting);
             hand_over(served);
         }
+    }
+
+    /// A member is out until some time from now on: those who wait look when that is.
+    pub(crate) fn handle_pause(&self) {
+        if !self.is_empty() {
+            self.paused.notify_waiters();
+        }
+    }
+
+    /// Ends at the next [`Queue::handle_pause`] after it was enabled or polled.
+    pub(crate) fn paused(&self) -> Notified<'_> {
+        self.paused.notified()
     }
 
     /// Serves a request after those who have waited for longer, or has it wait behind them, unless `length` of its group
