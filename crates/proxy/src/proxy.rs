@@ -594,6 +594,7 @@ impl Shared {
             started_at_s: self.started_at_s,
             connections: 0, // the server's to say
             requests: self.counters.requests.get(),
+            passed: self.counters.passed.get(),
             unrouted: self.counters.unrouted.get(),
             reloads: self.metrics.reloads.load(Relaxed),
             reloads_refused: self.metrics.reloads_refused.load(Relaxed),

@@ -54,6 +54,7 @@ pub(super) fn status(status: &Status) -> String {
         "started_at_s": status.started_at_s,
         "connections": status.connections,
         "requests": status.requests,
+        "passed": status.passed,
         "unrouted": status.unrouted,
         "reloads": status.reloads,
         "reloads_refused": status.reloads_refused,

@@ -193,6 +193,8 @@ pub struct Status {
     pub connections: u64,
     /// Requests received.
     pub requests: u64,
+    /// Those of them that were passed on and answered by the front of a worker, without a task.
+    pub passed: u64,
     /// Requests for a host or a path that is not configured.
     pub unrouted: u64,
     /// Configurations put to work after the first one.

@@ -30,6 +30,7 @@ fn process(page: &mut Page, status: &Status) {
     let totals = [
         ("connections_open", "gauge", "Connections of clients that are open.", status.connections),
         ("requests_total", "counter", "Requests received.", status.requests),
+        ("passed_total", "counter", "Those of them that went the short way: passed on without a task.", status.passed),
         ("unrouted_total", "counter", "Requests for a host or a path that is not configured.", status.unrouted),
         ("reloads_total", "counter", "Configurations put to work after the first one.", status.reloads),
         (
@@ -214,6 +215,9 @@ mod tests {
                 counts: server.counts(),
             }],
             version: "1".to_owned(),
+            requests: 9,
+            passed: 7,
+            unrouted: 1,
             ..Status::default()
         };
         let text = write(&status);
@@ -223,6 +227,9 @@ mod tests {
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
         for expect in [
+            "weaprous_proxy_requests_total 9",
+            "weaprous_proxy_passed_total 7",
+            "weaprous_proxy_unrouted_total 1",
             r#"weaprous_proxy_route_requests_total{route="app \"quoted\"\\\n/api",class="2xx"} 1"#,
             r#"weaprous_proxy_route_duration_seconds_bucket{route="app \"quoted\"\\\n/api",le="0.0025"} 1"#,
             r#"weaprous_proxy_route_duration_seconds_bucket{route="app \"quoted\"\\\n/api",le="+Inf"} 1"#,

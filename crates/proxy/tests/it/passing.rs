@@ -2,6 +2,8 @@
 //! both ways and compares.
 
 use std::io::Read;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::BytesMut;
 use http1::{Event, Limits, Method, ResponseDecoder};
@@ -261,6 +263,7 @@ fn requests_are_counted_the_same_by_both_ways() {
         eventually("all are over", || front.status().routes[0].in_flight == 0);
         passed.push(front.counts().passed);
         let status = front.status();
+        assert_eq!(status.passed, front.counts().passed);
         let (route, server) = (&status.routes[0], &status.servers[0].counts);
         let counts = (status.requests, route.classes, route.bytes_out, route.took.count(), route.retries);
         (
@@ -317,6 +320,41 @@ fn many_clients_at_once_get_their_own_answers() {
             });
         }
     });
+}
+
+/// An upstream that was ejected is well again when it answers, by whatever way.
+#[test]
+fn an_answer_by_the_shorter_way_brings_an_ejected_upstream_back() {
+    let (asked, both) = (AtomicUsize::new(0), Barrier::new(2));
+    let upstream = hostile(move |_, mut wire| {
+        while wire.try_head().is_some() {
+            let answer = match asked.fetch_add(1, SeqCst) {
+                0 | 1 => {
+                    both.wait(); // so that there are two connections, of which one outlives the failure
+                    "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwarm"
+                }
+                2 => "nonsense\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nback",
+            };
+            wire.send(answer);
+        }
+    });
+    let address = upstream.address();
+    let front = front(&format!(
+        "upstream u {{ server {address}; ejection failures=1; }} host default {{ proxy_pass http://u; }}"
+    ));
+    let mut clients = [front.connect(), front.connect()];
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.read_response().text(), "warm");
+    }
+    assert_eq!(front.get("h").status, 502);
+    assert!(!front.counts().upstreams[0].up);
+    assert_eq!(front.get("h").text(), "back");
+    assert_eq!(front.counts().passed, 1);
+    assert!(front.counts().upstreams[0].up);
 }
 
 /// A long pause of the upstream is kept to the deadline by the longer way, which takes over.
