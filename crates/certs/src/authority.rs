@@ -19,7 +19,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 pub const CERTIFICATE_FILE: &str = "ca.crt";
 const KEY_FILE: &str = "ca.key";
 /// How long the authority is valid: trusting a new one is work on every device.
-const AUTHORITY_DAYS: u64 = 10 * 365;
+pub(crate) const AUTHORITY_DAYS: u64 = 10 * 365;
 /// Certificates are valid from a little earlier on, for devices whose clocks are late.
 const EARLIER_DAYS: u64 = 1;
 
@@ -66,11 +66,29 @@ impl Authority {
         let (signed, _) = self.sign(&names, now)?;
         let signed =
             CertificateDer::from_pem_slice(signed.as_bytes()).map_err(|_| content(certificate_file, "is unusable"))?;
-        if self.signed(&signed, &names, UnixTime::since_unix_epoch(now)) {
-            Ok(())
-        } else {
-            Err(content(certificate_file, "is not the certificate of ca.key, or has expired"))
+        let now = UnixTime::since_unix_epoch(now);
+        if self.has_expired(now) {
+            return Err(content(certificate_file, "has expired"));
         }
+        if !self.signed(&signed, &names, now) {
+            return Err(content(certificate_file, "is not the certificate of ca.key"));
+        }
+        Ok(())
+    }
+
+    /// Whether devices believe the authority no longer. An anchor has no end for those who verify what it signed, so
+    /// the certificate is looked at as if it were a server's: its time is judged before its use is.
+    fn has_expired(&self, at: UnixTime) -> bool {
+        let (Ok(certificate), Ok(anchor)) =
+            (EndEntityCert::try_from(&self.certificate), anchor_from_trusted_cert(&self.certificate))
+        else {
+            return false;
+        };
+        let algorithms = default_provider().signature_verification_algorithms;
+        let anchors = [anchor];
+        let judged =
+            certificate.verify_for_usage(algorithms.all, &anchors, &[], at, KeyUsage::server_auth(), None, None);
+        matches!(judged, Err(webpki::Error::CertExpired { .. }))
     }
 
     /// The certificate, as DER.

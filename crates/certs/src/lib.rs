@@ -239,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_that_has_expired_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |now| lan_certificate(folder.path(), names(&["localhost"]), &[], now);
+        let begun = ask(NOW).unwrap();
+        let late = ask(NOW + days(authority::AUTHORITY_DAYS - 1)).unwrap();
+        assert_eq!(late.fingerprint, begun.fingerprint);
+        assert!(!ask(NOW + days(authority::AUTHORITY_DAYS - 1)).unwrap().is_new, "made once, not at every look");
+        let error = ask(NOW + days(authority::AUTHORITY_DAYS + 1)).unwrap_err().to_string();
+        assert!(error.contains("has expired") && error.contains("move the folder away"), "{error}");
+    }
+
+    #[test]
     fn names_that_were_asked_for_outlive_a_renewal() {
         let folder = tempfile::tempdir().unwrap();
         let ask = |further: &[&str], now| {
