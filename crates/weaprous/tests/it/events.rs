@@ -2,10 +2,10 @@
 
 use crate::support::{connect, get, request, serve};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use weaprous::prelude::*;
-use weaprous::sse::SendError;
+use weaprous::sse::{HEARTBEAT, SendError};
 
 #[test]
 fn events_are_written_line_by_line() {
@@ -91,19 +91,24 @@ fn wait(gone: &Notify) {
 
 #[test]
 fn silence_is_filled_with_comments() {
-    let app = App::new().route("/", [GET], async || {
-        Sse::new(|sender| async move {
-            sender.send(Event::new().data("first")).await?;
+    async fn stream(Path(first): Path<bool>) -> Sse {
+        let producing = async move |sender: SseSender| {
+            if first {
+                sender.send(Event::new().data("first")).await?;
+            }
             std::future::pending().await
-        })
-        .heartbeat(Duration::from_millis(5))
-    });
-    let server = serve(app);
-    let mut client = connect(&server);
-    client.send(request("GET", "/", &[], ""));
-    client.read_until(b"data: first\n\n");
-    for _ in 0..3 {
-        client.read_until(b":\n\n");
+        };
+        Sse::new(producing).heartbeat(Duration::from_millis(5))
+    }
+    let server = serve(App::new().route("/{first}", [GET], stream));
+    for target in ["/true", "/false"] {
+        let begun = Instant::now();
+        let mut client = connect(&server);
+        client.send(request("GET", target, &[], ""));
+        for _ in 0..3 {
+            client.read_until(b":\n\n");
+        }
+        assert!(begun.elapsed() < HEARTBEAT, "also before the first event it is the silence that was asked for");
     }
 }
 
