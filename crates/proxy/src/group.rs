@@ -813,6 +813,49 @@ mod tests {
         });
     }
 
+    /// Time alone has made room: who comes just then is not faster than who waits.
+    #[test]
+    fn the_end_of_a_pause_is_for_who_came_first() {
+        run(async {
+            let (group, _) = group(&TWO_FOR_ONE_EACH.replace("queue 1", "queue 2"));
+            let (sealer, ask) = (Sealer::random(), Ask::default());
+            refuse(&group, 1);
+            let _busy = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let mut first = std::pin::pin!(group.acquire(&ask, &sealer, || 0));
+            assert!(futures_now(first.as_mut()).is_none(), "it waits");
+            tokio::time::advance(Duration::from_millis(600)).await;
+            let mut late = std::pin::pin!(group.acquire(&ask, &sealer, || 600));
+            assert!(futures_now(late.as_mut()).is_none(), "it is behind the first");
+            assert_eq!(futures_now(first.as_mut()).unwrap().unwrap().upstream.address.port(), 2);
+        });
+    }
+
+    #[test]
+    fn nobody_is_chosen_to_probe_where_there_is_no_room() {
+        let (group, _) = group(TWO_FOR_ONE_EACH);
+        let ask = Ask { now_ms: 600, ..Ask::default() };
+        let [_first, second] = [pick(&group, &ask), pick(&group, &ask)];
+        refuse(&group, 1);
+        assert!(matches!(pick(&group, &ask), Pick::Full));
+        drop(second);
+        assert_eq!(port_of(&pick(&group, &ask)), Some(2));
+    }
+
+    #[test]
+    fn who_waits_gets_a_server_that_a_look_up_brings() {
+        run(async {
+            let (group, registry) =
+                group("server app.test:80 max_conns=1; server 127.0.0.1:9 max_conns=1; queue 1 wait=2s;");
+            let (sealer, ask) = (Sealer::random(), Ask::default());
+            let _busy = group.acquire(&ask, &sealer, || 0).await.unwrap();
+            let mut waiting = std::pin::pin!(group.acquire(&ask, &sealer, || 0));
+            assert!(futures_now(waiting.as_mut()).is_none(), "it waits");
+            let found = HashMap::from([(("app.test".to_owned(), 80), vec![SocketAddr::from(([127, 0, 0, 1], 1))])]);
+            assert!(group.resolved(&registry, &found));
+            assert_eq!(futures_now(waiting.as_mut()).unwrap().unwrap().upstream.address.port(), 1);
+        });
+    }
+
     /// What a future gives without waiting.
     fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
