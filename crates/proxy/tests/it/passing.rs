@@ -131,6 +131,58 @@ fn requests_look_the_same_by_both_ways() {
     assert_eq!(fronts[1].counts().passed, 0);
 }
 
+/// Those that a proxy answers itself, counts down, or must not send twice.
+#[test]
+fn other_methods_look_the_same_by_both_ways() {
+    let mirror = mirror();
+    let fronts = both_ways(&[address(&mirror)], "");
+    for front in &fronts {
+        front.get("warm");
+    }
+    for (line, fields) in [
+        ("OPTIONS / HTTP/1.1", "Max-Forwards: 0\r\n"),
+        ("OPTIONS / HTTP/1.1", "Max-Forwards: 2\r\n"),
+        ("TRACE / HTTP/1.1", ""),
+        ("POST / HTTP/1.1", "Content-Length: 0\r\n"),
+        ("DELETE / HTTP/1.1", ""),
+        ("GET http://app.local/a HTTP/1.1", ""),
+    ] {
+        let request = format!("{line}\r\nHost: app.local\r\n{fields}\r\n");
+        let [short, long] = [shown(&fronts[0], &request), shown(&fronts[1], &request)];
+        assert_eq!(short, long, "{request}");
+    }
+}
+
+/// What a trusted proxy says of its client is kept by both ways.
+#[test]
+fn requests_of_a_trusted_proxy_look_the_same_by_both_ways() {
+    let mirror = mirror();
+    let fronts = ["", "try_timeout 30s;"]
+        .map(|more| front(&format!("trusted_proxy 127.0.0.0/8; {}", everything_to(&[address(&mirror)], more))));
+    for front in &fronts {
+        front.get("warm");
+    }
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n";
+    let [short, long] = [shown(&fronts[0], request), shown(&fronts[1], request)];
+    assert_eq!(short, long);
+    assert!(short.iter().any(|line| line.contains("203.0.113.9")), "{short:?}");
+}
+
+/// An answer has one id, that of this proxy, whatever its upstream says.
+#[test]
+fn an_upstream_names_no_request_by_either_way() {
+    let upstream = answering("HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nContent-Length: 2\r\n\r\nok", false);
+    for front in both_ways(&[upstream.address()], "") {
+        for _ in 0..2 {
+            let response = front.get("h");
+            let is_id = |name: &str| name.eq_ignore_ascii_case("x-request-id");
+            let ids: Vec<_> =
+                response.fields.iter().filter(|(name, _)| is_id(name)).map(|(_, id)| id.clone()).collect();
+            assert!(matches!(&ids[..], [id] if id.len() == 32), "{ids:?}");
+        }
+    }
+}
+
 /// What a client makes of the bytes it gets.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
