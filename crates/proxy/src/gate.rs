@@ -193,7 +193,7 @@ async fn put(
 }
 
 fn note_failure(shared: &Shared, group: &Group, lease: &Lease, error: &ClientError) {
-    if error.is_shortage() || error.is_full() || matches!(error.kind, ClientErrorKind::Request(_)) {
+    if error.is_shortage() || matches!(error.kind, ClientErrorKind::Request(_)) {
         return; // not the program's fault
     }
     let failure = if error.is_connect() { Failure::Connect } else { Failure::Answer };

@@ -561,9 +561,6 @@ impl Worker {
         if error.is_shortage() {
             return tell_shortage(&error.kind, self.shared.now_ms());
         }
-        if error.is_full() {
-            return tracing::debug!(upstream = %upstream.address, "takes no more requests");
-        }
         let failure = if error.is_connect() { Failure::Connect } else { Failure::Answer };
         if group.failed(upstream, failure, self.shared.now_ms()) {
             upstream.metrics.cells.mine().ejections.up();

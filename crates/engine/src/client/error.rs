@@ -101,12 +101,6 @@ impl ClientError {
         lacking.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
     }
 
-    /// Whether the server is there and takes no further request for now, or too many wait for it here: that it is busy
-    /// is no fault.
-    pub fn is_full(&self) -> bool {
-        matches!(self.kind, ClientErrorKind::Http2(super::Http2Error::NoRoom))
-    }
-
     /// Whether the server could not be reached at all.
     pub fn is_connect(&self) -> bool {
         self.stage == Stage::Connect

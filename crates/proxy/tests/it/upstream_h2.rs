@@ -285,37 +285,3 @@ fn over_tls_the_handshake_decides_and_who_switches_gets_http_1() {
         assert_eq!(client.read_exact(4), b"ping");
     }
 }
-
-/// That an upstream allows no requests for a while is no failure: as soon as it does it is asked, though one failure
-/// would have it left out for a minute.
-#[test]
-fn an_upstream_that_is_full_for_now_is_not_left_out() {
-    use std::io::{Read as _, Write as _};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (open, told) = std::sync::mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.read_exact(&mut [0; 24]).unwrap();
-        stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0]).unwrap(); // SETTINGS: no streams
-        told.recv_timeout(DEADLINE).unwrap();
-        stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9]).unwrap();
-        let mut header = [0; 9];
-        while stream.read_exact(&mut header).is_ok() {
-            let length = usize::from(header[1]) << 8 | usize::from(header[2]);
-            stream.read_exact(&mut vec![0; length]).unwrap();
-            if header[3] == 1 {
-                let id = [header[5], header[6], header[7], header[8]];
-                stream.write_all(&[&[0, 0, 1, 1, 5], &id[..], &[0x88]].concat()).unwrap(); // HEADERS: 200
-            }
-        }
-    });
-    let front = front(&format!(
-        "upstream u {{ server {address}; ejection failures=1 pause=60s pause_max=60s share_max=100%; }}\n\
-         host default {{ proxy_pass h2://u; connect_timeout 100ms; }}"
-    ));
-    let full = front.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status;
-    assert!((500..600).contains(&full), "{full}");
-    open.send(()).unwrap();
-    assert_eq!(front.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
-}
