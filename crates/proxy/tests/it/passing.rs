@@ -146,10 +146,14 @@ fn other_methods_look_the_same_by_both_ways() {
         ("POST / HTTP/1.1", "Content-Length: 0\r\n"),
         ("DELETE / HTTP/1.1", ""),
         ("GET http://app.local/a HTTP/1.1", ""),
+        ("GET / HTTP/1.1", "Connection: upgrade\r\nUpgrade: x/1\r\n"),
+        ("GET / HTTP/1.1", ""),
     ] {
-        let request = format!("{line}\r\nHost: app.local\r\n{fields}\r\n");
-        let [short, long] = [shown(&fronts[0], &request), shown(&fronts[1], &request)];
-        assert_eq!(short, long, "{request}");
+        for host in ["app.local", ""] {
+            let request = format!("{line}\r\nHost: {host}\r\n{fields}\r\n");
+            let [short, long] = [shown(&fronts[0], &request), shown(&fronts[1], &request)];
+            assert_eq!(short, long, "{request}");
+        }
     }
 }
 
