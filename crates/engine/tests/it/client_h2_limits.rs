@@ -64,7 +64,7 @@ fn a_server_that_falls_silent_is_asked_whether_it_is_there_and_given_up() {
     local_in_no_time(async {
         let (addr, _) = FrameServer::listen(|_, mut server| async move {
             begin(&mut server).await;
-            pending().await
+            pending::<()>().await;
         })
         .await;
         let begun = Instant::now();
@@ -136,7 +136,7 @@ fn a_head_that_does_not_end_is_not_waited_for_longer_than_the_setting_says() {
         let (addr, _) = FrameServer::listen(|_, mut server| async move {
             let stream = begin(&mut server).await;
             server.send(HEADERS, 0, stream, &[0x88]).await;
-            pending().await
+            pending::<()>().await;
         })
         .await;
         let begun = Instant::now();
@@ -168,7 +168,7 @@ async fn deaf() -> SocketAddr {
         server.send(SETTINGS, 0, 0, &[&[0, 4], &ENDLESS[..]].concat()).await;
         server.send(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 0xffff).to_be_bytes()).await;
         asked(&mut server).await;
-        pending().await
+        pending::<()>().await;
     })
     .await;
     addr
