@@ -252,6 +252,64 @@ fn f17_a_websocket_inside_http2_is_a_switch_to_the_upstream() {
     eventually("the tunnel is closed", || front.proxy.snapshot().tunnels_open == 0);
 }
 
+/// An upstream that says `hello` by another protocol, and then does as told.
+fn greeting(then: impl Fn(&mut Wire) + Send + Sync + 'static) -> crate::harness::Hostile {
+    hostile(move |_, mut wire| {
+        if wire.try_head().is_some() {
+            wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello");
+            then(&mut wire);
+        }
+    })
+}
+
+/// Opens a tunnel, hears and says `hello`, does as told and says how the tunnel ended: `None` where it was no failure.
+fn end_of_a_tunnel(front: &Secure, then: impl FnOnce()) -> Option<h2::Reason> {
+    block_on(async {
+        let mut sender = front.client().await;
+        while !sender.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await; // until the server's settings are here
+        }
+        let asked = Asked::connect("https://localhost/").header("sec-websocket-version", "13");
+        let asked = asked.extension(h2::ext::Protocol::from_static("websocket")).body(()).unwrap();
+        let (answer, mut stream) = sender.send_request(asked, false).unwrap();
+        let mut content = answer.await.unwrap().into_body();
+        assert_eq!(content.data().await.unwrap().unwrap(), "hello");
+        stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        then();
+        while let Some(data) = content.data().await {
+            match data {
+                Ok(data) => assert!(data.is_empty(), "{data:?}"),
+                Err(error) => return Some(error.reason().expect("the stream is reset, not the connection")),
+            }
+        }
+        None
+    })
+}
+
+/// RFC 8441 §5: what a TCP connection would say by a reset, a stream says by one.
+#[test]
+fn a_tunnel_that_breaks_is_reset_and_one_that_ends_is_not() {
+    for (linger, expect) in [(Some(Duration::ZERO), Some(h2::Reason::CANCEL)), (None, None)] {
+        let upstream = greeting(move |wire| {
+            assert_eq!(wire.exact(5), "hello");
+            socket2::SockRef::from(wire.stream()).set_linger(linger).unwrap(); // for no time: it closes with a reset
+        });
+        let front = secure(&everything_to(&[upstream.address()], ""));
+        assert_eq!(end_of_a_tunnel(&front, || {}), expect);
+        eventually("the tunnel is closed", || front.proxy.snapshot().tunnels_open == 0);
+    }
+}
+
+/// An operator who disables a server breaks off what is under way with it.
+#[test]
+fn a_tunnel_that_is_cut_is_reset() {
+    let upstream = greeting(|wire| drop(wire.rest()));
+    let address = upstream.address();
+    let front = secure(&format!("upstream u {{ server {address}; }} host default {{ proxy_pass http://u; }}"));
+    let ended = end_of_a_tunnel(&front, || front.proxy.order("u", address, proxy::State::Disabled).unwrap());
+    assert_eq!(ended, Some(h2::Reason::CANCEL));
+}
+
 #[test]
 fn an_upstream_that_breaks_off_never_looks_complete() {
     let upstream = answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", true);
