@@ -254,6 +254,36 @@ mod tests {
         }
     }
 
+    /// A field that is not passed on is no reason to leave out one of our own.
+    #[test]
+    fn a_date_that_is_dropped_is_replaced() {
+        let Whole::Response(head, _) = read("HTTP/1.1 201 Made\r\nDate: then\r\nContent-Length: 0\r\n\r\n") else {
+            panic!("it is whole")
+        };
+        for (keeps, date) in [(true, "then"), (false, "Sun, 06 Nov 1994 08:49:37 GMT")] {
+            let mut out = Vec::new();
+            write_passed_response(&mut out, &head, DATE, |_| keeps, &[], b"").unwrap();
+            let text = String::from_utf8(out).unwrap().to_ascii_lowercase();
+            let dates: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("date: ")).collect();
+            assert_eq!(dates, [date.to_ascii_lowercase()]);
+        }
+    }
+
+    /// What is around a value is not part of it (RFC 9110 §5.5): the host as well as fields of our own.
+    #[test]
+    fn space_around_our_own_values_is_not_written() {
+        let mut out = Vec::new();
+        let head = request("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        write_passed_request(&mut out, &head, b"\th ", is_kept, &[("x-own", b" \t5 6\t "), ("x-none", b" ")]).unwrap();
+        let Whole::Response(head, _) = read("HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 0\r\n\r\n") else {
+            panic!("it is whole")
+        };
+        write_passed_response(&mut out, &head, DATE, is_kept, &[("x-own", b" 7\t")], b"").unwrap();
+        let expect = "GET / HTTP/1.1\r\nhost: h\r\nx-own: 5 6\r\nx-none: \r\n\r\n\
+                      HTTP/1.1 200 OK\r\nDate: then\r\nx-own: 7\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap().to_ascii_lowercase(), expect.to_ascii_lowercase());
+    }
+
     #[test]
     fn nothing_of_our_own_can_end_a_line_early() {
         let head = request("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
