@@ -133,6 +133,43 @@ mod tests {
     }
 
     #[test]
+    fn each_count_stands_under_its_name() {
+        let counts = Status {
+            version: "v".to_owned(),
+            started_at_s: 1,
+            connections: 2,
+            requests: 3,
+            passed: 4,
+            unrouted: 5,
+            reloads: 6,
+            reloads_refused: 7,
+            reloaded_at_s: 8,
+            log_lines: 9,
+            log_dropped: 10,
+            ..Status::default()
+        };
+        let value: Value = serde_json::from_str(&status(&counts)).expect("it is JSON");
+        assert_eq!(value["version"], "v");
+        for (index, name) in [
+            "started_at_s",
+            "connections",
+            "requests",
+            "passed",
+            "unrouted",
+            "reloads",
+            "reloads_refused",
+            "reloaded_at_s",
+            "log_lines",
+            "log_dropped",
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert_eq!(value[name], index + 1, "{name}");
+        }
+    }
+
+    #[test]
     fn servers_stand_below_their_upstreams() {
         let server = |upstream: &str, server: &str| ServerStatus {
             upstream: upstream.to_owned(),
