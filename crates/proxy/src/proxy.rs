@@ -150,6 +150,11 @@ impl Proxy {
         Ok(Self { live: Arc::new(Live { state, version: AtomicU64::new(0), changed: Notify::new() }) })
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.live.current().1
+    }
+
     /// Makes the service of each worker: for [`engine::Server::listen`].
     pub fn service(&self) -> impl Fn() -> Relay + Send + Sync + use<> {
         let live = Arc::clone(&self.live);

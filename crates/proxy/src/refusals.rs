@@ -131,7 +131,69 @@ fn may_tell() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use engine::Stage;
+
     use super::*;
+    use crate::conf::Config;
+    use crate::proxy::{Proxy, Shared};
+
+    /// What knows of one place, `default`, with one upstream.
+    fn shared() -> Arc<Shared> {
+        let config = Config::parse("test", "host default { proxy_pass http://127.0.0.1:1; }").unwrap();
+        Proxy::new(&config).shared()
+    }
+
+    fn error(stage: Stage, kind: ClientErrorKind) -> ClientError {
+        ClientError { addr: ([127, 0, 0, 1], 1).into(), stage, kind, can_retry: false }
+    }
+
+    /// Checks what is said of a failure with the only upstream of `default`.
+    fn check(stage: Stage, kind: ClientErrorKind, status: StatusCode, expect: &str) -> Page {
+        let page = failed(shared().place_at(0).unwrap(), Some(&error(stage, kind)));
+        assert_eq!((page.status, page.detail.as_str()), (status, expect));
+        page
+    }
+
+    #[test]
+    fn a_page_says_what_went_wrong_and_when_to_come_back() {
+        const BAD: StatusCode = StatusCode::BAD_GATEWAY;
+        const BUSY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        let switched = "The upstream of default switched to a protocol that was not asked for.";
+        check(Stage::Head, ClientErrorKind::Unasked, BAD, switched);
+        let full = "The upstream of default takes no more requests.";
+        for (stage, error) in [
+            (Stage::Connect, Http2Error::NoRoom),
+            (Stage::Connect, Http2Error::Refused),
+            (Stage::Head, Http2Error::Refused),
+        ] {
+            let page = check(stage, ClientErrorKind::Http2(error), BUSY, full);
+            let soon = ("retry-after", "1".to_owned());
+            assert_eq!(page.fields.contains(&soon), stage == Stage::Head, "for the others it is said of all 503");
+        }
+        let invalid = "The upstream of default sent no valid response.";
+        check(Stage::Head, ClientErrorKind::Http2(Http2Error::Broken(1)), BAD, invalid);
+        let unspoken = "The upstream of default cannot be talked to in HTTP/2.";
+        check(Stage::Connect, ClientErrorKind::Http2(Http2Error::NotSpoken), BUSY, unspoken);
+    }
+
+    #[test]
+    fn who_was_refused_after_a_failure_is_told_of_the_failure() {
+        let shared = shared();
+        let place = shared.place_at(0).unwrap();
+        let group = place.group.as_ref().unwrap();
+        let closed = error(Stage::Head, ClientErrorKind::Closed);
+        for (refusal, alone) in
+            [(Refusal::Full, "All upstreams of default are busy."), (Refusal::Gone, "No upstream of default is well.")]
+        {
+            let page = refused(place, group, refusal, None);
+            assert_eq!((page.status, page.detail.as_str()), (StatusCode::SERVICE_UNAVAILABLE, alone));
+            assert_eq!(page.fields, [("retry-after", "1".to_owned())]);
+            assert_eq!(refused(place, group, refusal, Some(&closed)), failed(place, Some(&closed)));
+        }
+    }
 
     #[test]
     fn when_everything_fails_the_log_says_so_a_few_times() {
