@@ -720,3 +720,7 @@ impl Source for Returning {
         self.body.trailers()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
