@@ -357,6 +357,28 @@ fn every_request_is_logged_once() {
     assert_eq!(logged, [Some(200), Some(200), Some(503)], "{text}");
 }
 
+/// Who belongs to one server comes to it by either way.
+#[test]
+fn what_is_hashed_leads_to_the_same_upstream_by_both_ways() {
+    let (a, b, c) = (named("a"), named("b"), named("c"));
+    let config = |more: &str| {
+        let servers: String = [&a, &b, &c].map(|each| format!("server {}; ", address(each))).concat();
+        front(&format!(
+            "upstream u {{ {servers} dist_policy hash header X-User; }} host default {{ proxy_pass http://u; {more} }}"
+        ))
+    };
+    let fronts = [config(""), config("try_timeout 30s;")];
+    let mut seen = [Vec::new(), Vec::new()];
+    for user in (0..20).chain(0..20) {
+        for (front, seen) in fronts.iter().zip(&mut seen) {
+            seen.push(front.ask(&format!("GET / HTTP/1.1\r\nHost: h\r\nX-User: {user}\r\n\r\n")).text().to_owned());
+        }
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert!(["a", "b", "c"].iter().all(|name| seen[0].iter().any(|other| other == name)), "{seen:?}");
+    assert_eq!(fronts.map(|front| front.counts().passed), [37, 0], "the first to each has no connection yet");
+}
+
 /// Streams of requests from many clients: nobody gets another's answer, whatever way it goes.
 #[test]
 fn many_clients_at_once_get_their_own_answers() {
