@@ -280,7 +280,7 @@ fn passes_from_trusted(name: &[u8]) -> bool {
     !(is_hop_by_hop(name) || is_rewritten(name) || name.contains(&b'_'))
 }
 
-/// Whether nothing in the head of a request asks for more than its being passed on.
+/// Whether nothing in the head of a request of HTTP/1.1, which has a host, asks for more than its being passed on.
 pub(crate) fn is_plain(head: &RequestHead) -> bool {
     let is_marked = |name: &[u8]| match name.len() {
         3 => name.eq_ignore_ascii_case(b"via"),
@@ -289,7 +289,7 @@ pub(crate) fn is_plain(head: &RequestHead) -> bool {
     };
     let mut marked = head.fields().iter_bytes().filter(|(name, _)| is_marked(name));
     let is_usual = marked.all(|(name, value)| name.len() == 10 && !lists_fields(engine::tokens(value)));
-    is_usual && !head.host().is_empty() && !head.accepts_trailers() && head.upgrade().next().is_none()
+    is_usual && !head.accepts_trailers() && head.upgrade().next().is_none()
 }
 
 /// Whether `Connection` lists more than the options everybody knows.
