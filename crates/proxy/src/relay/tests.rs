@@ -1,3 +1,5 @@
+//! What failures are taken for, and what requests that go the shorter way leave behind; no socket is opened here.
+
 use std::io;
 use std::pin::pin;
 use std::task::Waker;
