@@ -24,6 +24,7 @@ mod listeners;
 #[cfg(target_os = "linux")]
 mod memory;
 mod passing;
+mod passing_parts;
 mod proxied;
 mod splicing;
 mod stopping;

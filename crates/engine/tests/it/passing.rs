@@ -16,15 +16,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use testkit::RawClient;
 
+/// More than the system takes for a connection whose other side does not read.
+pub(crate) const LARGE: usize = 24 * 1024 * 1024;
+
 /// Which way requests went.
 #[derive(Debug, Default)]
-struct Ways {
+pub(crate) struct Ways {
     answered: AtomicUsize,
     resumed: AtomicUsize,
 }
 
 impl Ways {
-    fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.answered.load(SeqCst), self.resumed.load(SeqCst))
     }
 }
@@ -56,7 +59,8 @@ impl Service for Passer {
             return None;
         }
         let connection = self.client.take_kept(self.upstream);
-        write_passed_request(out, head, b"upstream", |_| true, &[("x-passed", b"yes")]).unwrap();
+        let added = if head.target() == "/large" { vec![b'x'; LARGE] } else { b"yes".to_vec() };
+        write_passed_request(out, head, b"upstream", |_| true, &[("x-passed", &added)]).unwrap();
         let passed = Passed { passer: Rc::new(self.clone()), target: head.target().to_owned() };
         Some(Pass::new(passed, connection))
     }
@@ -102,7 +106,7 @@ impl Passage for Passed {
     }
 }
 
-fn passing_to(upstream: SocketAddr, settings: Settings) -> (Running, Arc<Ways>) {
+pub(crate) fn passing_to(upstream: SocketAddr, settings: Settings) -> (Running, Arc<Ways>) {
     let ways = Arc::new(Ways::default());
     let shown = Arc::clone(&ways);
     let head_timeout = Duration::from_secs(3);
@@ -114,10 +118,10 @@ fn passing_to(upstream: SocketAddr, settings: Settings) -> (Running, Arc<Ways>) 
     (server, shown)
 }
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An upstream that answers once and then does what `script` says with the same connection.
-fn warm(script: impl FnOnce(TcpStream, &TcpListener) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+pub(crate) fn warm(script: impl FnOnce(TcpStream, &TcpListener) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     scripted(move |listener| {
         let stream = answer_once(listener, OK);
         script(stream, listener);
@@ -125,7 +129,7 @@ fn warm(script: impl FnOnce(TcpStream, &TcpListener) + Send + 'static) -> (Socke
 }
 
 /// Has a connection to the upstream kept: the first request opens it.
-fn warm_up(server: &Running) {
+pub(crate) fn warm_up(server: &Running) {
     let mut client = connect(server);
     client.send(get("/warm"));
     assert_eq!(client.read_response().text(), "ok");
@@ -449,19 +453,26 @@ impl Service for HeldUp {
 
 /// Such a server, how to learn that it is held up, and how to end that.
 fn held_up(upstream: SocketAddr) -> (Running, Receiver<()>, Sender<()>) {
+    let (server, _, is_held_up, go) = held_up_counted(upstream);
+    (server, is_held_up, go)
+}
+
+/// As [`held_up`], and which ways requests went.
+pub(crate) fn held_up_counted(upstream: SocketAddr) -> (Running, Arc<Ways>, Receiver<()>, Sender<()>) {
     let ((said, is_held_up), (go, goes)) = (channel(), channel());
     let (ways, goes) = (Arc::new(Ways::default()), Arc::new(Mutex::new(goes)));
+    let shown = Arc::clone(&ways);
     let server = serve(settings(), move || HeldUp {
         passer: Passer { upstream, client: Client::new(ClientSettings::default()), ways: Arc::clone(&ways) },
         said: said.clone(),
         go: Arc::clone(&goes),
     });
     warm_up(&server);
-    (server, is_held_up, go)
+    (server, shown, is_held_up, go)
 }
 
 /// A client whose connection the server knows already.
-fn known_client(server: &Running) -> RawClient {
+pub(crate) fn known_client(server: &Running) -> RawClient {
     let mut client = connect(server);
     client.send(get("/here"));
     assert_eq!(client.read_response().text(), "here");

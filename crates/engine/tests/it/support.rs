@@ -92,7 +92,7 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Reads up to the end of a head; the text with it.
-pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
