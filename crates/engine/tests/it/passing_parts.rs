@@ -291,3 +291,36 @@ fn a_connection_that_the_front_cannot_use_is_not_lent() {
     });
     upstream.join().unwrap();
 }
+
+/// The front puts an answer together from five parts at most; one in more of them is a task's from then on.
+#[test]
+fn an_answer_in_more_than_five_parts_is_left_to_a_task() {
+    for (count, ways) in [(5, (1, 1)), (6, (0, 2))] {
+        let ((speak, speaks), (spoke, spoken)) = (channel(), channel());
+        let (addr, upstream) = warm(move |mut stream, _| {
+            stream.set_nodelay(true).unwrap(); // each part in a packet of its own
+            read_head(&mut stream);
+            spoke.send(()).unwrap();
+            let mut left = OK;
+            for number in 1..=count {
+                speaks.recv().unwrap();
+                let part = if number == count { left.len() } else { 4 };
+                stream.write_all(&left[..part]).unwrap();
+                left = &left[part..];
+                spoke.send(()).unwrap();
+            }
+        });
+        let (server, counted, _held_up, _go) = held_up_counted(addr);
+        let (mut client, mut other) = (known_client(&server), known_client(&server));
+        client.send(get("/"));
+        spoken.recv().unwrap();
+        for _ in 0..count {
+            speak.send(()).unwrap();
+            spoken.recv().unwrap();
+            round_trip(&mut other);
+        }
+        assert_eq!(client.read_response().text(), "ok");
+        assert_eq!(counted.counts(), ways, "{count} parts"); // the first request opened the connection
+        upstream.join().unwrap();
+    }
+}
